@@ -1,0 +1,1 @@
+"""How Millstream is run: the demo, Kafka for tests, the embedded warehouse and registry."""
