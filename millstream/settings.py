@@ -1,0 +1,139 @@
+"""Settings of the programs, read from the environment. A misspelt variable is refused.
+
+Every variable is MILLSTREAM_<PART>_<NAME>; the parts are the classes of `PARTS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+from millstream.errors import SettingsInvalid
+from millstream.toml import nearest, parse
+
+PREFIX = "MILLSTREAM_"
+OTHER_VARIABLES = frozenset({"MILLSTREAM_CACHE", "MILLSTREAM_CRASH_AFTER"})
+"""Read elsewhere: where fetched jars are kept, and where a crash test wants the process to die."""
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class KafkaSettings(_Settings):
+    """MILLSTREAM_KAFKA_*: how to reach the broker."""
+
+    bootstrap: str = "127.0.0.1:9092"
+    """host:port of one or more brokers, separated by commas."""
+    embedded: bool = False
+    """The broker is librdkafka's mock cluster: no transactions that hold, no topic creation."""
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: str | None = None
+    sasl_username: str | None = None
+    sasl_password: SecretStr | None = None
+    ssl_ca_location: str | None = None
+    group_protocol: Literal["classic", "consumer"] = "classic"
+    """classic works everywhere; consumer (KIP-848) needs Kafka 4 and rebalances faster."""
+    session_timeout_ms: Annotated[int, Field(ge=6_000, le=1_800_000)] = 45_000
+    """classic only. Too low takes partitions from a slow program; too high waits for a dead one."""
+
+
+class RegistrySettings(_Settings):
+    """MILLSTREAM_REGISTRY_*: how to reach the schema registry."""
+
+    url: str = "http://127.0.0.1:8081"
+    username: str | None = None
+    password: SecretStr | None = None
+
+
+class WarehouseSettings(_Settings):
+    """MILLSTREAM_WAREHOUSE_*: how to reach ClickHouse."""
+
+    url: str = "http://127.0.0.1:8123"
+    """http(s)://host:port of a server or of `millstream warehouse`, or chdb:PATH in the process."""
+    username: str | None = None
+    password: SecretStr | None = None
+    timeout_s: Annotated[float, Field(gt=0)] = 30.0
+    """Too low gives up inserts that would have landed; too high notices a dead server late."""
+
+
+class ScorerSettings(_Settings):
+    """MILLSTREAM_SCORER_*: the scorer."""
+
+    slot: Annotated[int, Field(ge=0)] = 0
+    """Names this process among its group's: the transactional id is group and slot. Two scorers
+    with one slot fence each other."""
+    batch_events_max: Annotated[int, Field(ge=1, le=100_000)] = 1_000
+    """Too low pays a transaction for few events; too high makes the last event of a batch wait."""
+    transaction_events_max: Annotated[int, Field(ge=1, le=1_000_000)] = 20_000
+    """Too low pays a commit too often; too high holds more memory and repeats more on an abort."""
+    transaction_ms_max: Annotated[int, Field(ge=0, le=10_000)] = 100
+    """Too low halves the top rate (20: x 0.56); too high delays readers by half of it."""
+    transaction_timeout_ms: Annotated[int, Field(ge=1_000, le=900_000)] = 30_000
+    """Above the slowest batch, or the broker fences the scorer; too high blocks readers longer
+    after a crash."""
+    call_s_max: Annotated[float, Field(gt=0)] = 60.0
+    """The watchdog ends the process when one transaction call lasts longer."""
+    threads: Annotated[int, Field(ge=1, le=256)] = 1
+    """Threads of ONNX Runtime. More slows small models down; measure."""
+    provider: Literal["cpu", "cuda"] = "cpu"
+
+
+class SinkSettings(_Settings):
+    """MILLSTREAM_SINK_*: the sink."""
+
+    block_rows_max: Annotated[int, Field(ge=1, le=1_000_000)] = 50_000
+    """Too low makes many small parts; too high holds more memory per partition."""
+    block_bytes_max: Annotated[int, Field(ge=1_024)] = 64_000_000
+    """The same bound in bytes of Kafka values."""
+    block_age_ms_max: Annotated[int, Field(ge=1)] = 1_000
+    """Too low makes ClickHouse merge all day; too high shows rows later."""
+    attempts_max: Annotated[int, Field(ge=1)] = 100
+    """Inserts of one block before the sink leaves; the wait between grows to 10 s."""
+
+
+PARTS: dict[str, type[_Settings]] = {
+    "KAFKA": KafkaSettings,
+    "REGISTRY": RegistrySettings,
+    "WAREHOUSE": WarehouseSettings,
+    "SCORER": ScorerSettings,
+    "SINK": SinkSettings,
+}
+S = TypeVar("S", bound=_Settings)
+
+
+def from_environment(cls: type[S], environ: Mapping[str, str], **given: object) -> S:
+    """Settings of one part; `given` (options of the command line) wins where it is not None.
+
+    Raises SettingsInvalid for a value that does not fit, and for any MILLSTREAM_ variable that no
+    part knows, with the nearest name.
+    """
+    refuse_unknown(environ)
+    part = next(name for name, known in PARTS.items() if known is cls)
+    start = f"{PREFIX}{part}_"
+    values: dict[str, object] = {
+        name.removeprefix(start).lower(): value
+        for name, value in environ.items()
+        if name.startswith(start)
+    }
+    values |= {name: value for name, value in given.items() if value is not None}
+    return parse(cls, values, f"settings {start}*", SettingsInvalid)
+
+
+def known_variables() -> list[str]:
+    """Every variable that may be set."""
+    ours = [f"{PREFIX}{p}_{n.upper()}" for p, cls in PARTS.items() for n in cls.model_fields]
+    return sorted([*ours, *OTHER_VARIABLES])
+
+
+def refuse_unknown(environ: Mapping[str, str]) -> None:
+    """Raise SettingsInvalid for a MILLSTREAM_ variable that nothing reads."""
+    known = known_variables()
+    for name in sorted(environ):
+        if name.startswith(PREFIX) and name not in known:
+            raise SettingsInvalid(
+                f"environment variable {name} is unknown{nearest(name, known)}",
+                "Unset it or mend its name",
+            )

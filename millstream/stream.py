@@ -1,0 +1,181 @@
+"""stream.toml: everything Millstream must be told about one stream, in one file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
+
+from millstream.contracts import EventSchema, topic_table
+from millstream.errors import StreamInvalid
+from millstream.toml import nearest, parse, read_toml
+
+LabelKind = Literal["binary", "multiclass", "regression"]
+Guarantee = Literal["exactly_once", "at_least_once"]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class EventTable(_Table):
+    """[event]: what producers publish."""
+
+    schema_file: Annotated[str, Field(alias="schema")]
+    """Avro schema of the event, relative to stream.toml."""
+    key: str
+    """Field whose text is the Kafka key. Events of one key stay in order."""
+    id: str
+    """Field that names the event in predictions, outcomes and dead letters."""
+    time: str
+    """Field with the time at which it happened: timestamp-millis or timestamp-micros."""
+    bytes_max: Annotated[int, Field(ge=64, le=8_388_608)] = 1_048_576
+    """Too low refuses honest events; too high lets one event hold a whole batch's memory."""
+
+
+class FeaturesTable(_Table):
+    """[features]: what the model sees."""
+
+    order: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Event fields in model order."""
+    categories: tuple[str, ...] = ()
+    """Those of them that are categories (text); the others are numbers."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> FeaturesTable:
+        doubled = sorted({name for name in self.order if self.order.count(name) > 1})
+        if doubled:
+            raise ValueError(f"order names {', '.join(doubled)} twice")
+        unknown = [name for name in self.categories if name not in self.order]
+        if unknown:
+            raise ValueError(f"categories names {', '.join(unknown)}, which order does not")
+        return self
+
+
+class LabelTable(_Table):
+    """[label]: what the model predicts, and what outcomes will say."""
+
+    kind: LabelKind
+    outcome_wait_s: Annotated[int, Field(gt=0)] = 2_592_000
+    """Too low counts late outcomes as never labelled; too high makes the join's state large."""
+
+
+class ModelTable(_Table):
+    """[model]: which bundle answers."""
+
+    bundle: str
+    """Folder with model.onnx and bundle.toml, relative to stream.toml."""
+
+
+class ServingTable(_Table):
+    """[serving]: how predictions are made."""
+
+    partitions: Annotated[int, Field(ge=1, le=10_000)] = 4
+    """Too low bounds how many scorers can share the stream; too high costs broker memory."""
+    replication: Annotated[int, Field(ge=-1, le=10)] = -1
+    """Copies of each topic; -1 is the broker's default."""
+    latency_budget_ms: Annotated[int, Field(ge=1)] = 250
+    """Published to scored. Predictions above it are marked, never dropped."""
+    guarantee: Guarantee = "exactly_once"
+    """exactly_once: one Kafka transaction a batch. at_least_once: repeats after a crash."""
+
+
+class WatchTable(_Table):
+    """[watch]: kept for the drift watch; nothing reads it yet."""
+
+    false_alarms_per_week: Annotated[float, Field(gt=0)] = 1.0
+    slices: tuple[str, ...] = ()
+
+
+class CostsTable(_Table):
+    """[costs]: kept for the performance report; nothing reads it yet."""
+
+    false_positive: Annotated[float, Field(ge=0)] = 1.0
+    false_negative: Annotated[float, Field(ge=0)] = 1.0
+
+
+class PrivacyTable(_Table):
+    """[privacy]: what must not leave Kafka."""
+
+    private: tuple[str, ...] = ()
+    """Event fields that never reach ClickHouse, nor a refused event's bytes with them."""
+
+
+class Stream(_Table):
+    """One stream, read from stream.toml by `Stream.load`; `schema` is its parsed event schema."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+    """Prefix of its topics, name of its ClickHouse database: small letters, digits and _."""
+    event: EventTable
+    features: FeaturesTable
+    label: LabelTable
+    model: ModelTable
+    serving: ServingTable = ServingTable()
+    watch: WatchTable = WatchTable()
+    costs: CostsTable = CostsTable()
+    privacy: PrivacyTable = PrivacyTable()
+    _path: Path = PrivateAttr()
+    _schema: EventSchema = PrivateAttr()
+
+    @field_validator("name")
+    @classmethod
+    def _not_reserved(cls, name: str) -> str:
+        if name in {"default", "system", "information_schema"}:
+            raise ValueError(f"{name} is a database of ClickHouse's own; choose another name")
+        return name
+
+    @classmethod
+    def load(cls, path: Path) -> Stream:
+        """Read stream.toml and its event schema. Raises StreamInvalid, naming key and remedy."""
+        values: dict[str, Any] = read_toml(path)
+        stream = parse(cls, values, str(path), StreamInvalid)
+        stream._path = path
+        stream._schema = EventSchema.load(stream.beside(stream.event.schema_file))
+        stream._check_fields()
+        return stream
+
+    @property
+    def path(self) -> Path:
+        return self._path
+
+    @property
+    def schema_of_event(self) -> EventSchema:
+        return self._schema
+
+    @property
+    def bundle_path(self) -> Path:
+        return self.beside(self.model.bundle)
+
+    def beside(self, name: str) -> Path:
+        """A path that stream.toml gives relative to itself."""
+        return self._path.parent / name
+
+    def topic(self, kind: str) -> str:
+        """The name of one of its topics: events, predictions, dead_letters, outcomes."""
+        return topic_table()[kind].name(self.name)
+
+    def _check_fields(self) -> None:
+        """Every field that stream.toml names is one of the schema's, of a type that fits."""
+        schema = self._schema
+        named = {
+            "event.key": (self.event.key,),
+            "event.id": (self.event.id,),
+            "event.time": (self.event.time,),
+            "features.order": self.features.order,
+            "watch.slices": self.watch.slices,
+            "privacy.private": self.privacy.private,
+        }
+        for key, names in named.items():
+            for name in names:
+                if name not in schema.fields:
+                    hint = nearest(name, list(schema.fields))
+                    raise StreamInvalid(
+                        f"{self._path}: {key} names {name}, which {schema.path} has not{hint}",
+                        "Name a field of the schema",
+                    )
+        schema.require_text_like(self.event.key, "event.key")
+        schema.require_text_like(self.event.id, "event.id")
+        schema.require_timestamp(self.event.time, "event.time")
+        for name in self.features.order:
+            schema.require_feature(name, category=name in self.features.categories)

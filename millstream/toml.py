@@ -1,0 +1,72 @@
+"""Read TOML into a pydantic model, so that a person can act on what is wrong with it."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from millstream.errors import OperatorNeeded, StreamInvalid
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def read_toml(path: Path, error: type[OperatorNeeded] = StreamInvalid) -> dict[str, Any]:
+    """The file as a dict. Raises `error` where it is missing or not TOML."""
+    try:
+        text = path.read_bytes().decode("utf-8")
+    except FileNotFoundError:
+        raise error(f"{path} does not exist", "Give the path of an existing file") from None
+    except (OSError, UnicodeDecodeError) as why:
+        raise error(f"{path} cannot be read: {why}", "Give a readable UTF-8 file") from None
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as why:
+        raise error(f"{path} is not TOML: {why}", "Mend that line") from None
+
+
+def parse(
+    model: type[Model], values: Mapping[str, Any], where: str, error: type[OperatorNeeded]
+) -> Model:
+    """Validate `values`; all problems in one line, an unknown key with the nearest known one."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as why:
+        lines = [_line(model, problem) for problem in why.errors(include_url=False)]
+        raise error(f"{where}: " + "; ".join(lines), "Mend what is named") from None
+
+
+def nearest(word: str, known: Iterator[str] | list[str]) -> str:
+    """' (did you mean X?)' for the known word nearest to `word`, or nothing."""
+    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f" (did you mean {found[0]}?)" if found else ""
+
+
+def _line(model: type[BaseModel], problem: Any) -> str:
+    path = [str(part) for part in problem["loc"]]
+    name = ".".join(path) or "the file"
+    if problem["type"] == "extra_forbidden":
+        owner = _owner(model, path[:-1])
+        hint = nearest(path[-1], list(owner.model_fields)) if owner else ""
+        return f"unknown key {name}{hint}"
+    if problem["type"] == "missing":
+        return f"{name} is missing"
+    return f"{name}: {problem['msg']}"
+
+
+def _owner(model: type[BaseModel], path: list[str]) -> type[BaseModel] | None:
+    """The model class at `path` below `model`, if it is one."""
+    for part in path:
+        field = model.model_fields.get(part)
+        if field is None:
+            return None
+        types = [field.annotation, *get_args(field.annotation)]
+        inner = [t for t in types if isinstance(t, type) and issubclass(t, BaseModel)]
+        if not inner:
+            return None
+        model = inner[0]
+    return model
