@@ -148,7 +148,13 @@ def ask(doing: str, call: Callable[[], Any]) -> Any:
     try:
         return call()
     except KafkaException as why:
-        raise translate(why.args[0], doing) from why
+        raise translate(kafka_error(why), doing) from why
+
+
+def kafka_error(exception: KafkaException) -> KafkaError:
+    """The error that an exception carries; one with a bare text becomes a local failure."""
+    cause = exception.args[0]
+    return cause if isinstance(cause, KafkaError) else KafkaError(KafkaError._FAIL, str(cause))
 
 
 def require_broker(settings: KafkaSettings, timeout_s: float = 10.0) -> AdminClient:
@@ -160,7 +166,7 @@ def require_broker(settings: KafkaSettings, timeout_s: float = 10.0) -> AdminCli
         admin.list_topics(timeout=timeout_s)
     except KafkaException as why:
         admin.poll(0)
-        cause = errors.last or why.args[0]
+        cause = errors.last or kafka_error(why)
         raise SettingsInvalid(
             f"no Kafka broker answers at {settings.bootstrap}: {cause.str()}",
             "Start one (`make kafka`) or set MILLSTREAM_KAFKA_BOOTSTRAP",
