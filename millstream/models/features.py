@@ -1,0 +1,244 @@
+"""From an Arrow batch to the arrays that a model takes, and the rows it must not see.
+
+Two ways give the same answer. A tensor of numbers with nothing wrong in it is built by Arrow in
+one call (16 µs for one row of 30 columns, against 57 column by column); everything else goes
+column by column, always whole columns, never a Python loop over rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from millstream.errors import Refusal, Stage
+from millstream.models.card import Card, Feature
+
+Array = npt.NDArray[Any]
+Mask = npt.NDArray[np.bool_]
+
+WHOLE_MAX = 2.0**53
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """What may be scored: `feeds` by ONNX input name, [len(positions), ...] each."""
+
+    positions: npt.NDArray[np.int64]
+    feeds: dict[str, Array]
+    refusals: tuple[Refusal, ...]
+
+
+class FeatureReader:
+    """Reads the features of one card from batches.
+
+    elements: NumPy type of each ONNX input by name, `object` for strings.
+    """
+
+    def __init__(self, card: Card, elements: dict[str, np.dtype[Any]]) -> None:
+        self._features = card.features
+        self._names = [feature.name for feature in card.features]
+        self._tensor = card.input.name
+        self._elements = elements
+        self._numbers_only = all(feature.type == "number" for feature in card.features)
+        self._fast_schema: pa.Schema | None = None
+
+    def read(self, batch: pa.RecordBatch) -> Rows:
+        """The rows of `batch` that the model may see; columns that are no features are ignored."""
+        if self._tensor is not None:
+            matrix = self._clean_matrix(batch)
+            if matrix is not None:
+                return Rows(np.arange(batch.num_rows), {self._tensor: matrix}, ())
+        return self._column_by_column(batch)
+
+    def zeros(self, rows: int) -> dict[str, Array]:
+        """Feeds of `rows` rows for a warm-up: zeros, false, or a category's missing_value."""
+        if self._tensor is not None:
+            width = len(self._features)
+            return {self._tensor: np.zeros((rows, width), self._elements[self._tensor])}
+        return {
+            feature.name: np.full(
+                (rows, 1),
+                (feature.missing_value or "") if feature.type == "category" else 0,
+                self._elements[feature.name],
+            )
+            for feature in self._features
+        }
+
+    def _clean_matrix(self, batch: pa.RecordBatch) -> Array | None:
+        """[rows, features] where every number is there and finite, else None."""
+        if not self._numbers_only or batch.num_rows == 0 or not self._is_fast(batch.schema):
+            return None
+        columns = batch.select(self._names)
+        matrix: Array = columns.to_tensor(null_to_nan=True, row_major=True).to_numpy()
+        kind = self._elements[self._tensor or ""]
+        if matrix.dtype != kind:
+            with np.errstate(over="ignore"):
+                matrix = matrix.astype(kind)
+        return matrix if np.isfinite(matrix).all() else None
+
+    def _is_fast(self, schema: pa.Schema) -> bool:
+        # Arrow would promote int32 beside float32 to float32 and lose digits: only mixes that
+        # end as float64, or are float32 throughout.
+        if schema is self._fast_schema or (
+            self._fast_schema is not None and schema.equals(self._fast_schema)
+        ):
+            return True
+        if any(schema.get_field_index(name) < 0 for name in self._names):
+            return False
+        types = {schema.field(name).type for name in self._names}
+        floats = types <= {pa.float32(), pa.float64()}
+        wide = pa.float64() in types and all(pa.types.is_integer(t) or _is_float(t) for t in types)
+        if floats or wide:
+            self._fast_schema = schema
+        return floats or wide
+
+    def _column_by_column(self, batch: pa.RecordBatch) -> Rows:
+        count = batch.num_rows
+        fate = _Fate(count)
+        columns: list[Array] = []
+        for feature in self._features:
+            element = self._elements[self._tensor or feature.name]
+            columns.append(self._column(batch, feature, element, fate))
+        keep = fate.survivors()
+        every = len(keep) == count
+        if self._tensor is None:
+            feeds = {
+                feature.name: (column if every else column[keep]).reshape(-1, 1)
+                for feature, column in zip(self._features, columns, strict=True)
+            }
+        else:
+            shape = (len(keep), len(columns))
+            matrix = np.empty(shape, self._elements[self._tensor])
+            for position, column in enumerate(columns):
+                matrix[:, position] = column if every else column[keep]
+            feeds = {self._tensor: matrix}
+        return Rows(keep, feeds, fate.refusals())
+
+    def _column(
+        self, batch: pa.RecordBatch, feature: Feature, element: np.dtype[Any], fate: _Fate
+    ) -> Array:
+        nothing = np.zeros(batch.num_rows, element)
+        index = batch.schema.get_field_index(feature.name)
+        if index < 0:
+            fate.refuse_all("missing_feature", f"feature {feature.name!r} is not in the event")
+            return nothing
+        column = batch.column(index)
+        if pa.types.is_dictionary(column.type):
+            column = column.dictionary_decode()
+        if not _fits(feature, column.type):
+            fate.refuse_all(
+                "wrong_type",
+                f"feature {feature.name!r} must be a {feature.type}, the event has {column.type}",
+            )
+            return nothing
+        if feature.type == "category":
+            return _category(column, feature, fate)
+        return _number(column, feature, element, fate)
+
+
+class _Fate:
+    """Which rows are refused, and why. A row's first reason stands."""
+
+    def __init__(self, rows: int) -> None:
+        self._reason_of = np.full(rows, -1, np.int64)
+        self._reasons: list[tuple[str, str]] = []
+
+    def refuse(self, rows: Mask, name: str, reason: str) -> None:
+        if rows.any():
+            self._reason_of[rows & (self._reason_of < 0)] = len(self._reasons)
+            self._reasons.append((name, reason))
+
+    def refuse_all(self, name: str, reason: str) -> None:
+        self.refuse(np.ones(len(self._reason_of), np.bool_), name, reason)
+
+    def survivors(self) -> npt.NDArray[np.int64]:
+        return np.flatnonzero(self._reason_of < 0)
+
+    def refusals(self) -> tuple[Refusal, ...]:
+        rows = np.flatnonzero(self._reason_of >= 0).tolist()
+        return tuple(
+            Refusal(row, Stage.VALIDATE, *self._reasons[int(self._reason_of[row])]) for row in rows
+        )
+
+
+def _category(column: pa.Array, feature: Feature, fate: _Fate) -> Array:
+    if column.null_count:
+        if feature.missing_value is None:
+            fate.refuse(
+                _to_mask(pc.is_null(column)), "null_feature", f"feature {feature.name!r} is null"
+            )
+        column = pc.fill_null(column.cast(pa.string()), feature.missing_value or "")
+    values: Array = column.to_numpy(zero_copy_only=False)
+    return values.astype(object, copy=False)
+
+
+def _number(column: pa.Array, feature: Feature, element: np.dtype[Any], fate: _Fate) -> Array:
+    if column.null_count and feature.missing == "refuse":
+        fate.refuse(
+            _to_mask(pc.is_null(column)), "null_feature", f"feature {feature.name!r} is null"
+        )
+    if not _is_float(column.type) or column.null_count:
+        column = pc.fill_null(column.cast(pa.float64(), safe=False), np.nan)
+    wide: Array = column.to_numpy()
+    with np.errstate(over="ignore", invalid="ignore"):
+        values: Array = wide.astype(element, copy=False)
+    if np.isfinite(wide).all() and (element.kind != "f" or np.isfinite(values).all()):
+        if element.kind == "i":
+            _only(fate, wide, lambda x: np.abs(x) <= WHOLE_MAX, "not_whole", feature)
+            _only(fate, wide, lambda x: x == np.trunc(x), "not_whole", feature)
+        return values
+    if feature.missing == "refuse":
+        _only(fate, wide, lambda x: ~np.isnan(x), "nan_feature", feature)
+    _only(fate, wide, lambda x: ~np.isinf(x), "infinite_feature", feature)
+    if element.kind == "f":
+        inside = ~np.isinf(values)
+        _only(fate, wide, lambda x: inside | np.isinf(x), "out_of_range_feature", feature)
+    return values
+
+
+_REASONS = {
+    "nan_feature": "feature {!r} is not a number",
+    "infinite_feature": "feature {!r} is infinite",
+    "out_of_range_feature": "feature {!r} is too large for the model's float32",
+    "not_whole": "feature {!r} is not a whole number below 2^53",
+}
+
+
+def _only(
+    fate: _Fate, values: Array, good: Callable[[Array], Mask], name: str, feature: Feature
+) -> None:
+    fate.refuse(~good(values), name, _REASONS[name].format(feature.name))
+
+
+def _fits(feature: Feature, kind: pa.DataType) -> bool:
+    if pa.types.is_null(kind):
+        return True
+    if feature.type == "category":
+        return bool(
+            pa.types.is_string(kind)
+            or pa.types.is_large_string(kind)
+            or pa.types.is_string_view(kind)
+        )
+    if feature.type == "boolean":
+        return bool(pa.types.is_boolean(kind))
+    return bool(
+        _is_float(kind)
+        or pa.types.is_integer(kind)
+        or pa.types.is_boolean(kind)
+        or pa.types.is_decimal(kind)
+    )
+
+
+def _is_float(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_float32(kind) or pa.types.is_float64(kind))
+
+
+def _to_mask(nulls: pa.Array) -> Mask:
+    mask: Mask = nulls.to_numpy(zero_copy_only=False)
+    return mask

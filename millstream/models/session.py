@@ -1,0 +1,320 @@
+"""A model that answers: batches of columns in, scores and refusals out.
+
+One bad row never costs its neighbours: rows that a model must not see are refused before it
+(features.py), and where the model raises on a batch, the batch is cut in halves until the rows
+that it cannot score stand alone.
+"""
+
+from __future__ import annotations
+
+import re
+import weakref
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+import pyarrow as pa
+
+from millstream.errors import BundleInvalid, Refusal, Stage
+from millstream.models.bundle import MODEL_FILE, Bundle
+from millstream.models.features import FeatureReader
+from millstream.models.graph import ORT_ERRORS
+from millstream.models.watchdog import Watchdog
+
+Array = npt.NDArray[Any]
+Floats = npt.NDArray[np.float64]
+Provider = Literal["cpu", "cuda"]
+
+# A probability may stray this far from [0, 1] by rounding.
+PROBABILITY_SLACK = 1e-5
+# Runs that may be stopped in one call of `score` before what is left is refused unsplit.
+STOPS_MAX = 12
+
+_ELEMENTS: dict[str, np.dtype[Any]] = {
+    "tensor(float)": np.dtype(np.float32),
+    "tensor(double)": np.dtype(np.float64),
+    "tensor(int64)": np.dtype(np.int64),
+    "tensor(bool)": np.dtype(np.bool_),
+    "tensor(string)": np.dtype(object),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """What became of a batch: every row is in `rows` or in `refusals`, never in both.
+
+    rows: [m] positions in the batch that were scored, ascending.
+    scores: [m, k]: binary k = 2 and multiclass k = labels, probabilities in the order of the
+    card's labels; regression k = 1.
+    score: [m]: binary the probability of `positive`, multiclass the highest, regression the value.
+    label: [m] strings, the predicted labels; null for regression.
+    confidence: [m]: probability of the predicted label; NaN for regression.
+    refusals: rows not scored, ascending: Stage.VALIDATE or Stage.SCORE.
+    """
+
+    rows: npt.NDArray[np.int64]
+    scores: Floats
+    score: Floats
+    label: pa.StringArray
+    confidence: Floats
+    refusals: tuple[Refusal, ...]
+
+
+class Session:
+    """One loaded model. Not for several threads at once: make a session for each.
+
+    bundle: what `Bundle.load` returned.
+    threads: ONNX Runtime's threads, this one included. One gives bit-identical scores whatever
+    the batch; more may add up a tree ensemble in another order (differences of one last bit).
+    provider: `cuda` where this onnxruntime has it, else the CPU and `provider_note` says why.
+    batch_rows_max: larger batches are scored in pieces of this many rows.
+    score_s_max: seconds after which a run is stopped (between 1 and 1.5 times that); None never.
+    Raises BundleInvalid where ONNX Runtime cannot build the model.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        threads: int = 1,
+        provider: Provider = "cpu",
+        *,
+        batch_rows_max: int = 1024,
+        score_s_max: float | None = 2.0,
+    ) -> None:
+        if threads < 1 or batch_rows_max < 1 or (score_s_max is not None and score_s_max <= 0):
+            raise ValueError("threads, batch_rows_max and score_s_max must be positive")
+        self.bundle = bundle
+        self.provider_note: str | None = None
+        self._card = bundle.card
+        self._batch_rows_max = batch_rows_max
+        self._ort = self._open(threads, provider)
+        elements = {port.name: _ELEMENTS[port.type] for port in self._ort.get_inputs()}
+        self._reader = FeatureReader(bundle.card, elements)
+        self._outputs = [bundle.card.output.scores]
+        self._labels = pa.array(bundle.card.labels, pa.string())
+        self._threshold = bundle.card.threshold or 0.0
+        self._positive = -1
+        if bundle.card.positive is not None:
+            self._positive = bundle.card.labels.index(bundle.card.positive)
+        self._options = ort.RunOptions()
+        self._watchdog = Watchdog(score_s_max) if score_s_max is not None else None
+        if self._watchdog is not None:
+            weakref.finalize(self, self._watchdog.close)
+
+    @property
+    def provider(self) -> Provider:
+        """Where the model runs."""
+        return "cuda" if "CUDAExecutionProvider" in self._ort.get_providers() else "cpu"
+
+    def warm_up(self, rows: Sequence[int] = (1, 64, 256)) -> None:
+        """Score zeros in batches of these sizes, so that the first record waits for nothing.
+
+        Raises BundleInvalid where the model fails on them, or its answer has the wrong shape.
+        """
+        for count in rows:
+            try:
+                self._run(self._reader.zeros(count), count)
+            except _CannotScore as failure:
+                raise BundleInvalid(
+                    f"{self.bundle.folder / MODEL_FILE} cannot score {count} rows of zeros: "
+                    f"{failure.reason}",
+                    "Correct the model or bundle.toml, and export it again",
+                ) from failure
+
+    def score(self, columns: pa.RecordBatch) -> Scored:
+        """Score a batch that has (at least) the feature columns, by name."""
+        read = self._reader.read(columns)
+        count = len(read.positions)
+        pieces = _Pieces(self._run, read.feeds)
+        for start in range(0, count, self._batch_rows_max):
+            pieces.score(start, min(start + self._batch_rows_max, count))
+        rows, scores = read.positions, pieces.scores(self._card.score_columns)
+        refusals: list[Refusal] = list(read.refusals)
+        if pieces.failed:
+            refusals += pieces.refusals(read.positions)
+            rows = np.delete(read.positions, sorted(pieces.failed))
+        rows, scores = self._only_sound(rows, scores, refusals)
+        refusals.sort(key=lambda refusal: refusal.row)
+        return self._decide(rows, scores, tuple(refusals))
+
+    def close(self) -> None:
+        """End the watchdog's thread. The session cannot score afterwards."""
+        if self._watchdog is not None:
+            self._watchdog.close()
+
+    def _open(self, threads: int, provider: Provider) -> ort.InferenceSession:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+        options.log_severity_level = 4  # what fails is raised as well; its own lines are noise
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        providers = ["CPUExecutionProvider"]
+        if provider == "cuda":
+            if "CUDAExecutionProvider" in ort.get_available_providers():
+                providers.insert(0, "CUDAExecutionProvider")
+            else:
+                self.provider_note = (
+                    "scoring on the CPU: this onnxruntime was built without the CUDA provider"
+                )
+        try:
+            opened = ort.InferenceSession(self.bundle.model_bytes, options, providers=providers)
+        except ORT_ERRORS as error:
+            raise BundleInvalid(
+                f"{self.bundle.folder / MODEL_FILE}: ONNX Runtime cannot build the model: "
+                f"{_one_line(str(error))}",
+                "Export the model again with operators that ONNX Runtime has",
+            ) from error
+        if len(providers) > 1 and "CUDAExecutionProvider" not in opened.get_providers():
+            self.provider_note = (
+                "scoring on the CPU: the CUDA provider did not start (driver, CUDA or cuDNN)"
+            )
+        return opened
+
+    def _run(self, feeds: dict[str, Array], rows: int) -> Floats:
+        """[rows, k] float64. Raises _CannotScore."""
+        watchdog = self._watchdog
+        options = self._options
+        if watchdog is not None:
+            watchdog.begin()
+            options = watchdog.options
+        failure: _CannotScore | None = None
+        try:
+            answer = self._ort.run(self._outputs, feeds, options)[0]
+        except ORT_ERRORS as error:
+            failure = _CannotScore("model_failed", f"the model failed ({_where(error)})")
+        finally:
+            stopped = watchdog.end() if watchdog is not None else False
+        if failure is not None:
+            if stopped:
+                raise _CannotScore("score_timeout", "the model did not end in time")
+            raise failure
+        return self._as_scores(answer, rows)
+
+    def _as_scores(self, answer: Array, rows: int) -> Floats:
+        wanted = self._card.score_columns
+        shape = answer.shape
+        if shape == (rows, wanted):
+            return answer.astype(np.float64, copy=False)
+        if shape in {(rows, 1), (rows,)} and (wanted == 1 or self._positive >= 0):
+            scores = answer.reshape(rows, 1).astype(np.float64, copy=False)
+            if wanted == 1:
+                return scores
+            both = (1.0 - scores, scores)
+            return np.hstack(both if self._positive == 1 else both[::-1])
+        raise _CannotScore(
+            "wrong_shape", f"the model answered {list(shape)} in place of [{rows}, {wanted}]"
+        )
+
+    def _only_sound(
+        self, rows: npt.NDArray[np.int64], scores: Floats, refusals: list[Refusal]
+    ) -> tuple[npt.NDArray[np.int64], Floats]:
+        """Without the rows whose answer is not a number or not a probability."""
+        checks = [("non_finite_score", "the model's answer is not a finite number")]
+        bad = [~np.isfinite(scores)]
+        if self._card.kind != "regression":
+            checks.append(("not_a_probability", "the model's answer is not between 0 and 1"))
+            bad.append((scores < -PROBABILITY_SLACK) | (scores > 1 + PROBABILITY_SLACK))
+        if not any(mask.any() for mask in bad):
+            return rows, scores
+        sound = np.ones(len(rows), np.bool_)
+        for (name, reason), mask in zip(checks, bad, strict=True):
+            lines = np.flatnonzero(mask.any(axis=1) & sound)
+            refusals += [Refusal(int(rows[i]), Stage.SCORE, name, reason) for i in lines]
+            sound[lines] = False
+        return rows[sound], scores[sound]
+
+    def _decide(
+        self, rows: npt.NDArray[np.int64], scores: Floats, refusals: tuple[Refusal, ...]
+    ) -> Scored:
+        count = len(rows)
+        if self._card.kind == "regression":
+            nothing = np.full(count, np.nan)
+            label = pa.nulls(count, pa.string())
+            return Scored(rows, scores, scores[:, 0], label, nothing, refusals)
+        if self._card.kind == "binary":
+            score = scores[:, self._positive]
+            chosen = np.where(score >= self._threshold, self._positive, 1 - self._positive)
+        else:
+            chosen = scores.argmax(axis=1)
+            score = scores.max(axis=1)
+        confidence = scores[np.arange(count), chosen]
+        return Scored(
+            rows, scores, score, self._labels.take(pa.array(chosen)), confidence, refusals
+        )
+
+
+class _CannotScore(Exception):
+    """The model gave no usable answer for a batch; never leaves this module."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(reason)
+        self.name = name
+        self.reason = reason
+
+
+class _Pieces:
+    """Scores ranges of the feeds; halves a range that fails, until a failing row is alone."""
+
+    def __init__(
+        self, run: Callable[[dict[str, Array], int], Floats], feeds: dict[str, Array]
+    ) -> None:
+        self._run = run
+        self._feeds = feeds
+        self._done: list[Floats] = []
+        self._tried = 0
+        self._stops = 0
+        self.failed: dict[int, _CannotScore] = {}
+
+    def score(self, start: int, end: int) -> None:
+        self._tried += end - start
+        self._score(start, end)
+
+    def _score(self, start: int, end: int) -> None:
+        whole = start == 0 and all(len(array) == end for array in self._feeds.values())
+        feeds = self._feeds
+        if not whole:
+            feeds = {name: array[start:end] for name, array in feeds.items()}
+        try:
+            self._done.append(self._run(feeds, end - start))
+        except _CannotScore as failure:
+            self._stops += failure.name == "score_timeout"
+            if end - start == 1 or self._stops > STOPS_MAX:
+                self.failed.update(dict.fromkeys(range(start, end), failure))
+                return
+            middle = (start + end) // 2
+            self._score(start, middle)
+            self._score(middle, end)
+
+    def scores(self, width: int) -> Floats:
+        if len(self._done) == 1:
+            return self._done[0]
+        return np.concatenate(self._done) if self._done else np.empty((0, width))
+
+    def refusals(self, positions: npt.NDArray[np.int64]) -> list[Refusal]:
+        everything = len(self.failed) == self._tried > 1
+        suspect = f", as on all {self._tried} rows of its batch: suspect the model"
+        return [
+            Refusal(
+                int(positions[row]),
+                Stage.SCORE,
+                failure.name,
+                failure.reason + (suspect if everything else ""),
+            )
+            for row, failure in self.failed.items()
+        ]
+
+
+def _where(error: Exception) -> str:
+    # Never the whole text: it may quote a value, as in "idx=5 must be within [0, 2]".
+    found = re.search(r"while running (\w+) node\. Name:'([^']*)'", str(error))
+    node = f" in {found[1]} {found[2]!r}" if found else ""
+    return type(error).__name__ + node
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())[:300]
