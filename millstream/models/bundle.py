@@ -60,10 +60,14 @@ class Bundle:
             )
         card = read_card(_read(path / CARD_FILE, CARD_BYTES_MAX), path / CARD_FILE)
         model = _read(path / MODEL_FILE, model_bytes_max)
-        return cls._checked(path, card, model)
+        return cls.check(path, card, model)
 
     @classmethod
-    def _checked(cls, path: Path, card: Card, model: bytes) -> Bundle:
+    def check(cls, path: Path, card: Card, model: bytes) -> Bundle:
+        """The bundle of a card and a model that are in memory; `path` is only named in errors.
+
+        Raises BundleInvalid as `load` does.
+        """
         file = path / MODEL_FILE
         found = digest_of(model)
         if found != card.digest:
@@ -90,7 +94,7 @@ def write_bundle(folder: Path, model: bytes, card: Card) -> Bundle:
     Raises BundleInvalid where the card does not fit the model (nothing is written), or where
     the folder holds anything else.
     """
-    bundle = Bundle._checked(folder, card, model)
+    bundle = Bundle.check(folder, card, model)
     if folder.exists():
         return _same_or_refuse(folder, card)
     folder.parent.mkdir(parents=True, exist_ok=True)
