@@ -24,12 +24,11 @@ from typing import ClassVar
 class Stage(StrEnum):
     """Where on its way a record was refused."""
 
-    FRAME = "frame"  # no Confluent wire format around the bytes, or an unknown schema id
+    FRAME = "frame"  # too large, not in Confluent's wire format, or of an unknown schema id
     DECODE = "decode"  # the bytes are not what the schema says
     VALIDATE = "validate"  # decoded, but a value is not allowed (null, NaN, out of range)
     SCORE = "score"  # the model refused it, or its answer is not a number
     ENCODE = "encode"  # its prediction could not be written
-    PUBLISH = "publish"  # its prediction could not be produced (too large)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ OTHER_VARIABLES = frozenset({"MILLSTREAM_CACHE", "MILLSTREAM_CRASH_AFTER"})
 
 
 class _Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class KafkaSettings(_Settings):
@@ -65,12 +65,8 @@ class ScorerSettings(_Settings):
     slot: Annotated[int, Field(ge=0)] = 0
     """Names this process among its group's: the transactional id is group and slot. Two scorers
     with one slot fence each other."""
-    batch_events_max: Annotated[int, Field(ge=1, le=100_000)] = 1_000
-    """Too low pays a transaction for few events; too high makes the last event of a batch wait."""
     transaction_events_max: Annotated[int, Field(ge=1, le=1_000_000)] = 20_000
     """Too low pays a commit too often; too high holds more memory and repeats more on an abort."""
-    transaction_ms_max: Annotated[int, Field(ge=0, le=10_000)] = 100
-    """Too low halves the top rate (20: x 0.56); too high delays readers by half of it."""
     transaction_timeout_ms: Annotated[int, Field(ge=1_000, le=900_000)] = 30_000
     """Above the slowest batch, or the broker fences the scorer; too high blocks readers longer
     after a crash."""
@@ -88,6 +84,8 @@ class SinkSettings(_Settings):
     """Too low makes many small parts; too high holds more memory per partition."""
     block_bytes_max: Annotated[int, Field(ge=1_024)] = 64_000_000
     """The same bound in bytes of Kafka values."""
+    held_bytes_max: Annotated[int, Field(ge=1_024)] = 256_000_000
+    """Rows in hand of all partitions together. Too low makes small parts of many partitions."""
     block_age_ms_max: Annotated[int, Field(ge=1)] = 1_000
     """Too low makes ClickHouse merge all day; too high shows rows later."""
     attempts_max: Annotated[int, Field(ge=1)] = 100

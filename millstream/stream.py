@@ -16,7 +16,7 @@ Guarantee = Literal["exactly_once", "at_least_once"]
 
 
 class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class EventTable(_Table):

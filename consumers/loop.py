@@ -1,0 +1,299 @@
+"""The one poll loop of all consumers; a program says what happens to a batch.
+
+Nothing of a program runs inside a rebalance callback but `place`, so no transaction and no insert
+is ever open while partitions move.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    TIMESTAMP_NOT_AVAILABLE,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
+
+from consumers.kafka import TransactionAborted, ask, kafka_error, translate
+from millstream.errors import ClientLost, DependencyUnavailable, MillstreamError
+from millstream.offsets import Partition, Positions, Verdict
+from millstream.records import Records
+
+CONSUME_RECORDS_MAX = 1_000
+"""librdkafka's best batch: 0.5 to 0.8 µs a record; 100 and 20,000 are slower."""
+BACKOFF_S_MAX = 10.0
+REAL_HOLES_MAX = 3
+"""Holes that stayed when read again; a partition with more of them is no longer watched."""
+
+_log = logging.getLogger(__name__)
+
+
+class Program(Protocol):
+    """What a consumer does with its batches."""
+
+    topics: tuple[str, ...]
+    guarded: frozenset[str]
+    """Those topics whose offsets have no holes: one there is read again before it is believed."""
+    records_max: int
+    """Records taken before `take` is called."""
+
+    def place(self, partitions: list[Partition]) -> dict[Partition, int | None]:
+        """Where to begin on newly assigned partitions; None: at the committed offset.
+
+        Called inside the rebalance callback.
+        """
+
+    def leave(self, partitions: list[Partition]) -> None:
+        """These partitions are gone: forget what is in hand, send nothing more for them."""
+
+    def take(self, batch: list[Records]) -> None:
+        """One Records for each topic that had any. Returns when they are finished or in hand.
+
+        TransactionAborted and DependencyUnavailable make the loop wait and `rewind`; anything else
+        ends it.
+        """
+
+    def rewind(self) -> None:
+        """Read again from the last record that is finished; what is in hand is forgotten."""
+
+    def drain(self) -> None:
+        """Finish what is in hand: the loop has been stopped."""
+
+    def idle(self) -> None:
+        """Called after every poll, with or without records."""
+
+
+class Assignment:
+    """The consumer's partitions and their positions, kept in step."""
+
+    def __init__(self, consumer: Consumer) -> None:
+        self.consumer = consumer
+        self.positions = Positions()
+
+    def seek(self, partition: Partition, offset: int) -> None:
+        """Read this partition from `offset` on."""
+        topic, number = partition
+        ask("seeking", lambda: self.consumer.seek(TopicPartition(topic, number, offset)))
+        self.positions.place(partition, offset if offset >= 0 else None)
+
+    def rewind_to_committed(self) -> None:
+        """Every owned partition back to its committed offset, or its beginning."""
+        owned = [TopicPartition(*p) for p in sorted(self.positions.owned)]
+        if not owned:
+            return
+        committed = ask("reading offsets", lambda: self.consumer.committed(owned, timeout=15))
+        for part in committed:
+            if part.error is not None:
+                raise translate(part.error, "reading offsets")
+            offset = part.offset if part.offset >= 0 else OFFSET_BEGINNING
+            self.seek((part.topic, part.partition), offset)
+
+
+class Loop:
+    """Polls until `stop` is set, and leaves the group in order."""
+
+    def __init__(self, assignment: Assignment, program: Program, stop: threading.Event) -> None:
+        self._assignment = assignment
+        self._consumer = assignment.consumer
+        self._program = program
+        self._stop = stop
+        self._moved: set[Partition] = set()
+        self._latched: MillstreamError | None = None
+        self._backoff_s = 0.0
+        self._holes: dict[Partition, set[int]] = {}
+
+    def run(self) -> None:
+        """Returns when stopped. Raises what the program or Kafka raised."""
+        self._consumer.subscribe(
+            list(self._program.topics),
+            on_assign=self._on_assign,
+            on_revoke=self._on_revoke,
+            on_lost=self._on_revoke,
+        )
+        try:
+            while not self._stop.is_set():
+                self.step()
+            self._program.drain()
+        finally:
+            self._consumer.close()
+
+    def step(self) -> None:
+        """One round: poll, take, idle."""
+        try:
+            batch = self._gather()
+            if batch:
+                self._program.take(batch)
+            self._program.idle()
+            self._backoff_s = 0.0
+        except ClientLost:
+            raise
+        except (TransactionAborted, DependencyUnavailable) as why:
+            self._again(why)
+
+    def _again(self, why: DependencyUnavailable) -> None:
+        """Wait, then read again what is not finished; as often as it takes."""
+        while not self._stop.is_set():
+            self._backoff_s = min(max(2 * self._backoff_s, 0.1), BACKOFF_S_MAX)
+            _log.warning("%s; reading again in %.1f s what is not finished", why, self._backoff_s)
+            self._stop.wait(self._backoff_s)
+            try:
+                self._program.rewind()
+                return
+            except ClientLost:
+                raise
+            except DependencyUnavailable as still:
+                why = still
+
+    def _gather(self) -> list[Records]:
+        """What is there, in order: one poll that may wait, then consumes that do not."""
+        self._moved.clear()
+        try:
+            first = self._consumer.poll(0.2)
+            if first is None:
+                self._raise_latched()
+                return []
+            room = self._program.records_max - 1
+            found: list[Message] = []
+            while room > 0:
+                self._moved.clear()
+                more = self._consumer.consume(min(room, CONSUME_RECORDS_MAX), 0)
+                if self._moved:  # a rebalance ran inside: what came before it may not be ours
+                    found = [m for m in found if _partition(m) not in self._moved]
+                    if first is not None and _partition(first) in self._moved:
+                        first = None
+                found += more
+                room -= len(more)
+                if len(more) < CONSUME_RECORDS_MAX:
+                    break
+        except KafkaException as why:
+            raise ClientLost("Kafka", f"poll failed: {kafka_error(why).str()}") from why
+        self._raise_latched()
+        return self._admitted(found if first is None else [first, *found])
+
+    def _raise_latched(self) -> None:
+        if self._latched is not None:
+            raise self._latched
+
+    def _admitted(self, messages: list[Message]) -> list[Records]:
+        """The records that are ours and in order, by topic."""
+        by_topic: dict[str, list[Message]] = {}
+        for message in messages:
+            error = message.error()
+            if error is None:
+                by_topic.setdefault(message.topic() or "", []).append(message)
+            elif error.code() != KafkaError._PARTITION_EOF:
+                self._on_error(error)
+        made = (self._records(topic, found) for topic, found in by_topic.items())
+        return [records for records in made if len(records)]
+
+    def _on_error(self, error: KafkaError) -> None:
+        translated = translate(error, "consuming")
+        if isinstance(translated, DependencyUnavailable) and not isinstance(translated, ClientLost):
+            _log.warning("%s; librdkafka goes on trying", translated)
+            return
+        raise translated
+
+    def _records(self, topic: str, messages: list[Message]) -> Records:
+        partitions = np.fromiter((m.partition() for m in messages), np.int32, len(messages))
+        offsets = np.fromiter((m.offset() for m in messages), np.int64, len(messages))
+        keep = np.ones(len(messages), bool)
+        for number in np.unique(partitions):
+            mine = partitions == number
+            if not self._admit((topic, int(number)), offsets[mine]):
+                keep &= ~mine
+        if not keep.all():
+            kept = np.flatnonzero(keep)
+            messages = [messages[i] for i in kept]
+            partitions, offsets = partitions[keep], offsets[keep]
+        stamps = [m.timestamp() for m in messages]
+        return Records(
+            topic,
+            [m.value() for m in messages],
+            [m.key() for m in messages],
+            partitions,
+            offsets,
+            np.array(
+                [t * 1000 if kind != TIMESTAMP_NOT_AVAILABLE else -1 for kind, t in stamps],
+                np.int64,
+            ),
+            {row: headers for row, m in enumerate(messages) if (headers := m.headers())},
+        )
+
+    def _admit(self, partition: Partition, offsets: npt.NDArray[np.int64]) -> bool:
+        """Whether this run of one partition is taken."""
+        positions = self._assignment.positions
+        first, last, count = int(offsets[0]), int(offsets[-1]), len(offsets)
+        verdict = positions.judge(partition, first, last, count)
+        if verdict is Verdict.FENCED:
+            return False
+        if verdict is Verdict.REPEATED:
+            expected = positions.expected(partition)
+            assert expected is not None
+            _log.warning("%s-%d repeats offset %d; reading from %d", *partition, first, expected)
+            self._assignment.seek(partition, expected)
+            return False
+        if verdict is Verdict.GAP and self._is_doubtful(partition, offsets):
+            return False
+        positions.admit(partition, last)
+        return True
+
+    def _is_doubtful(self, partition: Partition, offsets: npt.NDArray[np.int64]) -> bool:
+        """Read a hole once more: an exception in a callback swallows records. One that stays is
+        real: transactions leave markers, and the head of a log expires.
+        """
+        known = self._holes.setdefault(partition, set())
+        if partition[0] not in self._program.guarded or len(known) >= REAL_HOLES_MAX:
+            return False
+        expected = self._assignment.positions.expected(partition)
+        before = np.concatenate([[offsets[0] - 1 if expected is None else expected - 1], offsets])
+        holes = {int(offset) for offset in offsets[np.diff(before) > 1]} - known
+        if not holes:
+            return False
+        known |= holes
+        again = int(offsets[0]) if expected is None else expected
+        _log.info("%s-%d has a hole before offset %d; reading it again", *partition, min(holes))
+        self._assignment.seek(partition, again)
+        return True
+
+    def _on_assign(self, consumer: Consumer, assigned: list[TopicPartition]) -> None:
+        """Never raises: librdkafka would drop records. What went wrong is raised by `step`."""
+        partitions = [(part.topic, part.partition) for part in assigned]
+        self._moved |= set(partitions)
+        try:
+            places = self._program.place(partitions)
+            for partition in partitions:
+                self._assignment.positions.place(partition, places[partition])
+            consumer.incremental_assign([_start(p, places[p]) for p in partitions])
+        except MillstreamError as why:
+            self._latched = why
+        except Exception as why:  # noqa: BLE001 - see the docstring
+            self._latched = ClientLost("Kafka", f"assigning partitions failed: {why!r}")
+
+    def _on_revoke(self, consumer: Consumer, revoked: list[TopicPartition]) -> None:
+        """Never raises, as `_on_assign`."""
+        partitions = [(part.topic, part.partition) for part in revoked]
+        self._moved |= set(partitions)
+        try:
+            for partition in partitions:
+                self._assignment.positions.fence(partition)
+                self._holes.pop(partition, None)
+            self._program.leave(partitions)
+            consumer.incremental_unassign(revoked)
+        except Exception as why:  # noqa: BLE001 - see the docstring
+            self._latched = ClientLost("Kafka", f"giving partitions up failed: {why!r}")
+
+
+def _start(partition: Partition, offset: int | None) -> TopicPartition:
+    return TopicPartition(*partition) if offset is None else TopicPartition(*partition, offset)
+
+
+def _partition(message: Message) -> Partition:
+    return message.topic() or "", message.partition() or 0

@@ -1,0 +1,284 @@
+"""How a scored batch becomes durable: two guarantees, two classes, one interface.
+
+The steps, numbered as in ARCHITECTURE.md and in the tests' names:
+  1. begin                (ExactlyOnce only)
+  2. produce the batch's predictions and dead letters
+  3. send the offsets, taken from the records, with the group's metadata
+  4. commit
+  5. only then does the caller count the records finished
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+
+from consumers.kafka import TransactionAborted, ask, kafka_error, producer_config, translate
+from consumers.watchdog import Watchdog
+from millstream.crash import CrashPoint
+from millstream.errors import ClientLost, DependencyUnavailable
+from millstream.records import Headers
+from millstream.settings import KafkaSettings, ScorerSettings
+
+SLOW_COMMIT_S = 3.0
+"""librdkafka repeats a lost EndTxn inside the call, and a late one can hit the next transaction
+(KIP-890 part 2 is missing): after a slow commit the producer is replaced."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """One dead letter, ready to be produced."""
+
+    partition: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What one batch becomes: predictions (parallel sequences), letters, and offsets to commit.
+
+    offsets: partition of the events topic -> next offset.
+    """
+
+    partitions: Sequence[int]
+    keys: Sequence[bytes | None]
+    predictions: Sequence[bytes]
+    letters: Sequence[Letter]
+    offsets: dict[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """The topics of one scorer, and the headers that every prediction of it carries."""
+
+    events: str
+    predictions: str
+    dead_letters: str
+    headers: Headers = ()
+
+
+class Publisher(Protocol):
+    """Makes an Output durable, or raises and leaves nothing visible of it.
+
+    TransactionAborted: nothing of the batch is visible; read it again.
+    ClientLost: unknown; leave the process and start again.
+    """
+
+    guarantee: str
+
+    def open(self) -> None: ...
+    def publish(self, output: Output, consumer: Consumer) -> None: ...
+    def close(self) -> None: ...
+
+
+class _Failures:
+    """on_delivery for the whole producer: remembers the first failure; never raises.
+
+    A purge after an abort is no failure.
+    """
+
+    def __init__(self) -> None:
+        self.first: KafkaError | None = None
+
+    def __call__(self, error: KafkaError | None, _: Message) -> None:
+        purged = (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)
+        if error is not None and self.first is None and error.code() not in purged:
+            self.first = error
+
+
+class ExactlyOnce:
+    """One Kafka transaction a batch.
+
+    `transactional.id` is group and slot, stable: a restart aborts what its predecessor left open.
+    """
+
+    guarantee = "exactly_once"
+
+    def __init__(
+        self, kafka: KafkaSettings, settings: ScorerSettings, group: str, route: Route
+    ) -> None:
+        self._route = route
+        self._failures = _Failures()
+        self._id = f"{group}-{settings.slot}"
+        self._config: dict[str, Any] = producer_config(kafka, self._id) | {
+            "transactional.id": self._id,
+            "transaction.timeout.ms": settings.transaction_timeout_ms,
+            "message.timeout.ms": settings.transaction_timeout_ms,
+            "delivery.report.only.error": True,
+            "on_delivery": self._failures,
+        }
+        self._wait_s = settings.call_s_max / 2
+        self._watchdog = Watchdog(settings.call_s_max)
+        self._crash = CrashPoint("scorer", os.environ)
+        self._producer: Producer | None = None
+
+    def open(self) -> None:
+        """A producer of our own epoch: whoever held this id before is fenced."""
+        self._producer = Producer(self._config)
+        self._failures.first = None
+        self._call("init_transactions", lambda p: p.init_transactions(self._wait_s))
+
+    def publish(self, output: Output, consumer: Consumer) -> None:
+        """Steps 1 to 4."""
+        producer = self._producer
+        assert producer is not None, "open comes first"
+        self._call("begin_transaction", lambda p: p.begin_transaction())
+        self._crash.after(1)
+        try:
+            produce(producer, output, self._route)
+            self._crash.after(2)
+            offsets = _topic_offsets(self._route, output)
+            group = ask("reading the group", consumer.consumer_group_metadata)
+            self._call(
+                "send_offsets_to_transaction",
+                lambda p: p.send_offsets_to_transaction(offsets, group, self._wait_s),
+            )
+            self._crash.after(3)
+            began = time.monotonic()
+            self._call("commit_transaction", lambda p: p.commit_transaction(self._wait_s))
+            took_s = time.monotonic() - began
+            self._crash.after(4)
+        except TransactionAborted as why:
+            self._abort()
+            cause = self._failures.first
+            self._failures.first = None
+            if cause is not None:
+                raise _undelivered(cause) from why
+            raise
+        if took_s > SLOW_COMMIT_S:
+            _log.warning("a commit took %.1f s: the producer is replaced", took_s)
+            self.open()
+
+    def close(self) -> None:
+        self._watchdog.close()
+        self._producer = None
+
+    def _abort(self) -> None:
+        """A client that cannot even abort is lost; asking it again can spin for ever."""
+        try:
+            self._call("abort_transaction", lambda p: p.abort_transaction(self._wait_s))
+        except DependencyUnavailable as why:
+            raise ClientLost("Kafka", f"abort failed: {why.reason}") from why
+
+    def _call(self, name: str, call: Any) -> None:
+        """A transaction call under the watchdog. What is neither abortable nor the operator's
+        leaves the producer in an unknown state, so it is lost."""
+        try:
+            with self._watchdog.watch(name):
+                call(self._producer)
+        except KafkaException as why:
+            error = translate(kafka_error(why), name)
+            if type(error) is DependencyUnavailable:
+                raise ClientLost("Kafka", error.reason) from why
+            raise error from why
+
+
+class AtLeastOnce:
+    """Produce, wait until delivered, then commit the offsets: repeats after a crash, loses nothing.
+
+    The only choice on the embedded broker, which does not keep transactions.
+    """
+
+    guarantee = "at_least_once"
+
+    def __init__(
+        self, kafka: KafkaSettings, settings: ScorerSettings, group: str, route: Route
+    ) -> None:
+        self._route = route
+        self._failures = _Failures()
+        self._producer = Producer(
+            producer_config(kafka, f"{group}-{settings.slot}")
+            | {"delivery.report.only.error": True, "on_delivery": self._failures, "linger.ms": 2}
+        )
+        self._wait_s = settings.call_s_max / 2
+        self._crash = CrashPoint("scorer", os.environ)
+
+    def open(self) -> None:
+        pass
+
+    def publish(self, output: Output, consumer: Consumer) -> None:
+        """Steps 2 to 4, without a transaction around them."""
+        produce(self._producer, output, self._route)
+        self._crash.after(2)
+        left = self._producer.flush(self._wait_s)
+        cause, self._failures.first = self._failures.first, None
+        if cause is not None:
+            raise _undelivered(cause)
+        if left:
+            raise ClientLost("Kafka", f"{left} records were not delivered in {self._wait_s:.0f} s")
+        self._crash.after(3)
+        offsets = _topic_offsets(self._route, output)
+        ask("committing", lambda: consumer.commit(offsets=offsets, asynchronous=False))
+        self._crash.after(4)
+
+    def close(self) -> None:
+        self._producer.flush(self._wait_s)
+
+
+def produce(producer: Producer, output: Output, route: Route) -> None:
+    """Step 2: every prediction and letter into the client's queue, to its event's partition."""
+    headers: list[Any] = list(route.headers)
+    topic = route.predictions
+    try:
+        for partition, key, value in zip(
+            output.partitions, output.keys, output.predictions, strict=True
+        ):
+            _send(producer, topic, value, key, partition, headers)
+        for letter in output.letters:
+            _send(
+                producer,
+                route.dead_letters,
+                letter.value,
+                letter.key,
+                letter.partition,
+                list(letter.headers),
+            )
+    except KafkaException as why:
+        raise _local(kafka_error(why)) from why
+
+
+def _send(
+    producer: Producer,
+    topic: str,
+    value: bytes | None,
+    key: bytes | None,
+    partition: int,
+    headers: list[Any],
+) -> None:
+    """produce(); where the queue is full, wait until the broker took some of it."""
+    while True:
+        try:
+            producer.produce(topic, value, key, partition, headers=headers)
+            return
+        except BufferError:
+            producer.poll(0.05)
+
+
+def _local(error: KafkaError) -> DependencyUnavailable:
+    """A record that the client did not take: without an abort the rest would commit without it."""
+    translated = translate(error, "producing")
+    if isinstance(translated, ClientLost):
+        return translated
+    return TransactionAborted("Kafka", str(translated))
+
+
+def _undelivered(cause: KafkaError) -> Exception:
+    """What the broker said of a record; the transaction's own error only counts them."""
+    translated = translate(cause, "delivering a record")
+    if isinstance(translated, DependencyUnavailable) and not isinstance(translated, ClientLost):
+        return TransactionAborted("Kafka", translated.reason)
+    return translated
+
+
+def _topic_offsets(route: Route, output: Output) -> list[TopicPartition]:
+    return [TopicPartition(route.events, p, offset) for p, offset in output.offsets.items()]

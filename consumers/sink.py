@@ -1,0 +1,282 @@
+"""The sink: events, predictions and dead letters into ClickHouse, each record one row.
+
+The steps, numbered as in ARCHITECTURE.md and in the tests' names:
+  1. read the mark (the highest offset among the rows) and seek behind it
+  2. cut a block that begins at the mark
+  3. insert it, its token made of the first offset and the attempt
+  4. look: read the mark and count the range back
+  5. only then count the block finished; Kafka's committed offset is for showing lag
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPartition
+
+from consumers.kafka import ask, consumer_config
+from consumers.loop import Assignment, Loop
+from consumers.registry import Registry
+from consumers.warehouse import Tables, Warehouse, broken, require_tables
+from millstream.crash import CrashPoint
+from millstream.errors import ClientLost, DependencyUnavailable, InvariantBroken
+from millstream.offsets import Partition
+from millstream.records import Records
+from millstream.settings import KafkaSettings, RegistrySettings, SinkSettings, WarehouseSettings
+from millstream.stream import Stream
+from millstream.warehouse.blocks import Block, Finding, Pending, Source, judge
+from millstream.warehouse.rows import LetterRows, RowMaker, event_rows, prediction_rows
+
+RECORDS_MAX = 20_000
+BACKOFF_S_MAX = 10.0
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a sink has finished since it started: rows by table, blocks, repeated inserts."""
+
+    rows: dict[str, int] = field(default_factory=dict)
+    blocks: int = 0
+    repeats: int = 0
+
+
+class Sink:
+    """The loop's program: rows wait in `Pending` until they make a block, then become a part."""
+
+    def __init__(
+        self,
+        makers: dict[str, RowMaker],
+        tables: Tables,
+        assignment: Assignment,
+        settings: SinkSettings,
+        stop: threading.Event,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.topics = tuple(makers)
+        self.guarded: frozenset[str] = frozenset()
+        self.records_max = RECORDS_MAX
+        self.tally = Tally()
+        self._makers = makers
+        self._tables = tables
+        self._assignment = assignment
+        self._settings = settings
+        self._stop = stop
+        self._clock = clock
+        self._pending: dict[Partition, Pending] = {}
+        self._crash = CrashPoint("sink", os.environ)
+
+    def place(self, partitions: list[Partition]) -> dict[Partition, int | None]:
+        """Step 1."""
+        places: dict[Partition, int | None] = {}
+        for topic in {topic for topic, _ in partitions}:
+            table = self._makers[topic].table
+            marks = self._tables.marks(table, topic)
+            for partition in (p for p in partitions if p[0] == topic):
+                mark = marks.get(partition[1])
+                if mark is not None:
+                    self._require_same_log(partition, mark)
+                places[partition] = OFFSET_BEGINNING if mark is None else mark + 1
+                self._pending[partition] = Pending(Source(table, *partition))
+        self._crash.after(1)
+        return places
+
+    def leave(self, partitions: list[Partition]) -> None:
+        for partition in partitions:
+            self._pending.pop(partition, None)
+
+    def rewind(self) -> None:
+        """Every owned partition back behind its mark; what waits is read again."""
+        owned = list(self._assignment.positions.owned)
+        for pending in self._pending.values():
+            pending.clear()
+        for partition, offset in self.place(owned).items():
+            assert offset is not None, partition
+            self._assignment.seek(partition, offset)
+
+    def take(self, batch: list[Records]) -> None:
+        """The records' rows, each to its partition's pending ones."""
+        now = self._clock()
+        for records in batch:
+            table = self._makers[records.topic].rows(records)
+            for number in np.unique(records.partitions):
+                rows = table.filter(pa.array(records.partitions == number))
+                self._pending[(records.topic, int(number))].add(rows, now)
+
+    def idle(self) -> None:
+        """Insert every block that is ripe, the oldest first."""
+        waiting = sorted(self._pending.values(), key=lambda pending: pending.since)
+        for pending in waiting:
+            held = sum(other.bytes for other in waiting)
+            if self._is_ripe(pending) or (pending.rows and held > self._settings.held_bytes_max):
+                self.insert(pending)
+
+    def drain(self) -> None:
+        """Insert everything that waits; called once, at the end."""
+        try:
+            for pending in list(self._pending.values()):
+                while pending.rows:
+                    self.insert(pending)
+        except ClientLost:
+            raise
+        except DependencyUnavailable as why:
+            _log.warning("%s; the rows that wait are read again at the next start", why)
+
+    def insert(self, pending: Pending) -> None:
+        """Steps 2 to 5 for one block. Returns when its rows are there, whoever wrote them."""
+        block = pending.cut(self._settings.block_rows_max)
+        self._crash.after(2)
+        attempt, backoff_s = 0, 0.0
+        for _ in range(self._settings.attempts_max):
+            acknowledged = self._try_insert(block, attempt)
+            finding = self._look(block)
+            if finding is Finding.ABSENT:
+                # Acknowledged and absent: the token was logged by a process that died before its
+                # part was named. The next attempt has a token of its own. After an error the same
+                # token goes out again: should the first insert still land, one of them is dropped.
+                attempt += acknowledged
+                self.tally.repeats += 1
+                backoff_s = min(max(2 * backoff_s, 0.05), BACKOFF_S_MAX)
+                self._wait(backoff_s)
+                continue
+            if finding is not None:
+                self._finish(pending, block, finding)
+                return
+            backoff_s = min(max(2 * backoff_s, 0.25), BACKOFF_S_MAX)
+            self._wait(backoff_s)
+        raise ClientLost(
+            "ClickHouse",
+            f"{block.source.table} did not take a block in {self._settings.attempts_max} tries",
+        )
+
+    def _try_insert(self, block: Block, attempt: int) -> bool:
+        """Step 3. Whether ClickHouse acknowledged it."""
+        try:
+            self._tables.insert(block, attempt)
+        except DependencyUnavailable as why:
+            _log.warning("%s; the rows from offset %d wait and are tried again", why, block.first)
+            return False
+        self._crash.after(3)
+        return True
+
+    def _look(self, block: Block) -> Finding | None:
+        """Step 4. None where ClickHouse does not answer."""
+        try:
+            look = self._tables.look(block)
+        except DependencyUnavailable as why:
+            _log.warning("%s; asking again whether the rows are there", why)
+            return None
+        finding = judge(block, look)
+        if finding is Finding.BROKEN:
+            raise broken(block, look)
+        self._crash.after(4)
+        return finding
+
+    def _finish(self, pending: Pending, block: Block, finding: Finding) -> None:
+        """Step 5."""
+        source = block.source
+        partition = (source.topic, source.partition)
+        if finding is Finding.OVERTAKEN:
+            mark = self._tables.mark(source)
+            assert mark is not None, block.first
+            _log.warning("another sink wrote %s-%d up to offset %d", *partition, mark)
+            pending.drop_through(mark)
+            expected = self._assignment.positions.expected(partition)
+            if expected is not None and mark >= expected:
+                self._assignment.seek(partition, mark + 1)
+            return
+        pending.drop_through(block.last)
+        self._assignment.positions.finish(partition, block.last + 1)
+        rows = self.tally.rows
+        rows[source.table] = rows.get(source.table, 0) + block.rows.num_rows
+        self.tally.blocks += 1
+        self._show_lag(partition, block.last + 1)
+
+    def _show_lag(self, partition: Partition, offset: int) -> None:
+        try:
+            self._assignment.consumer.commit(
+                offsets=[TopicPartition(*partition, offset)], asynchronous=True
+            )
+        except KafkaException as why:
+            _log.debug("the committed offset only shows lag: %s", why)
+
+    def _is_ripe(self, pending: Pending) -> bool:
+        settings = self._settings
+        if not pending.rows:
+            return False
+        age_ms = (self._clock() - pending.since) * 1000
+        return (
+            pending.rows >= settings.block_rows_max
+            or pending.bytes >= settings.block_bytes_max
+            or age_ms >= settings.block_age_ms_max
+        )
+
+    def _wait(self, seconds: float) -> None:
+        """Wait while ClickHouse recovers. Nothing is polled: the client's queue is bounded, and
+        should the group take the partitions away meanwhile, the mark still decides who writes."""
+        self._stop.wait(seconds)
+        if self._stop.is_set():
+            raise DependencyUnavailable("ClickHouse", "stopped while a block waited")
+
+    def _require_same_log(self, partition: Partition, mark: int) -> None:
+        """A topic made anew begins at 0 again: its records would pass for known ones."""
+        low, high = ask(
+            "reading watermarks",
+            lambda: self._assignment.consumer.get_watermark_offsets(
+                TopicPartition(*partition), timeout=15
+            ),
+        )
+        if mark >= high:
+            raise InvariantBroken(
+                f"ClickHouse has {partition[0]}-{partition[1]} up to offset {mark}, the topic only "
+                f"reaches {high}: it was deleted and made anew",
+                f"Move the old rows away or write to another stream name (log begins at {low})",
+            )
+
+
+def run_sink(
+    stream: Stream,
+    kafka: KafkaSettings,
+    registry_settings: RegistrySettings,
+    warehouse_settings: WarehouseSettings,
+    settings: SinkSettings,
+    stop: threading.Event,
+    watch: Callable[[Tally], None] | None = None,
+) -> Tally:
+    """Write the stream's topics to ClickHouse until `stop` is set; returns what was written.
+
+    watch: called with the tally once the sink is ready.
+    Raises OperatorNeeded before anything is read where a table is missing, ClientLost where the
+    process must be started again.
+    """
+    warehouse = Warehouse.connect(warehouse_settings)
+    try:
+        require_tables(warehouse, stream)
+        registry = Registry(registry_settings)
+        makers: dict[str, RowMaker] = {
+            stream.topic("events"): event_rows(stream, registry.schema),
+            stream.topic("predictions"): prediction_rows(registry.schema),
+            stream.topic("dead_letters"): LetterRows(
+                keep_bytes=not stream.privacy.private,
+                keep_key=stream.event.key not in stream.privacy.private,
+            ),
+        }
+        group = f"{stream.name}-sink"
+        consumer = Consumer(consumer_config(kafka, group, group))
+        assignment = Assignment(consumer)
+        sink = Sink(makers, Tables(warehouse, stream.name), assignment, settings, stop)
+        _log.info("writing %s to database %s", ", ".join(makers), stream.name)
+        if watch:
+            watch(sink.tally)
+        Loop(assignment, sink, stop).run()
+        return sink.tally
+    finally:
+        warehouse.close()

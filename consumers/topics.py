@@ -1,0 +1,115 @@
+"""The topics of a stream: made with the right partitions and settings, or named where they differ."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
+
+from consumers.kafka import kafka_error, require_broker, translate
+from millstream.contracts import topic_table
+from millstream.errors import ContractMismatch
+from millstream.settings import KafkaSettings
+from millstream.stream import Stream
+
+TIMEOUT_S = 30.0
+STRICT_CONFIG = ("cleanup.policy", "max.message.bytes")
+"""What must be as schemas/topics.toml says; retention is the operator's choice."""
+
+
+@dataclass(frozen=True, slots=True)
+class TopicProblem:
+    """What is wrong with one topic, and what to do."""
+
+    problem: str
+    remedy: str
+
+
+def create_topics(stream: Stream, settings: KafkaSettings) -> list[str]:
+    """Create what is missing; the names of the topics created. What exists is left as it is.
+
+    Raises SettingsInvalid where no broker answers, OperatorNeeded where it refuses.
+    """
+    admin = require_broker(settings)
+    there = admin.list_topics(timeout=TIMEOUT_S).topics
+    wanted = {topic.name(stream.name): topic for topic in topic_table().values()}
+    new = [
+        NewTopic(
+            name,
+            num_partitions=stream.serving.partitions,
+            replication_factor=stream.serving.replication,
+            config=topic.config,
+        )
+        for name, topic in wanted.items()
+        if name not in there
+    ]
+    created = []
+    for name, future in (
+        admin.create_topics(new, operation_timeout=TIMEOUT_S).items() if new else ()
+    ):
+        try:
+            future.result(timeout=TIMEOUT_S)
+            created.append(name)
+        except KafkaException as why:
+            error = kafka_error(why)
+            if error.code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise translate(error, f"creating topic {name}") from why
+    return created
+
+
+def topic_problems(stream: Stream, admin: AdminClient) -> list[TopicProblem]:
+    """Every way in which the stream's topics are not as its contracts say."""
+    there = admin.list_topics(timeout=TIMEOUT_S).topics
+    found = []
+    present = []
+    for topic in topic_table().values():
+        name = topic.name(stream.name)
+        if name not in there:
+            remedy = f"Run `millstream topics {stream.path}`"
+            found.append(TopicProblem(f"topic {name} does not exist", remedy))
+            continue
+        present.append((name, topic.config))
+        count = len(there[name].partitions)
+        if count != stream.serving.partitions:
+            found.append(
+                TopicProblem(
+                    f"topic {name} has {count} partitions, serving.partitions of {stream.path} is "
+                    f"{stream.serving.partitions}: predictions go to their event's partition",
+                    "Give every topic of the stream the same count and write it in stream.toml",
+                )
+            )
+    for name, wanted in present:
+        found += _config_problems(admin, name, wanted)
+    return found
+
+
+def require_topics(stream: Stream, settings: KafkaSettings) -> None:
+    """Raise ContractMismatch with the first problem. The embedded broker makes its own topics."""
+    admin = require_broker(settings)
+    if settings.embedded:
+        return
+    for found in topic_problems(stream, admin):
+        raise ContractMismatch(found.problem, found.remedy)
+
+
+def _config_problems(admin: AdminClient, name: str, wanted: dict[str, str]) -> list[TopicProblem]:
+    resource = ConfigResource(ResourceType.TOPIC, name)
+    try:
+        entries = admin.describe_configs([resource])[resource].result(timeout=TIMEOUT_S)
+    except KafkaException as why:
+        raise translate(kafka_error(why), f"reading the settings of {name}") from why
+    found = []
+    for key in STRICT_CONFIG:
+        if key not in wanted or key not in entries:
+            continue
+        value = entries[key].value
+        short = key == "max.message.bytes" and int(value) < int(wanted[key])
+        if short or (key == "cleanup.policy" and value != wanted[key]):
+            found.append(
+                TopicProblem(
+                    f"topic {name} has {key}={value}, it must be {wanted[key]}",
+                    f"Set it: kafka-configs --alter --topic {name} --add-config {key}={wanted[key]}",
+                )
+            )
+    return found

@@ -1,0 +1,223 @@
+"""ClickHouse, over HTTP or embedded (chDB), through clickhouse-connect: one code path for both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import clickhouse_connect
+import pyarrow as pa
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError, ProgrammingError
+
+from millstream.errors import (
+    DependencyUnavailable,
+    InvariantBroken,
+    MillstreamError,
+    OperatorNeeded,
+    SettingsInvalid,
+)
+from millstream.settings import WarehouseSettings
+from millstream.stream import Stream
+from millstream.warehouse.blocks import Block, Look, Source
+from millstream.warehouse.ddl import bookkeeping, migrations, pending
+
+CLICKHOUSE = "ClickHouse"
+INSERT_SETTINGS = {
+    # one insert is one part, and its errors come back
+    "async_insert": 0,
+    "insert_deduplicate": 1,
+    "deduplicate_blocks_in_dependent_materialized_views": 1,
+    "max_insert_block_size": 4_000_000,
+    "min_insert_block_size_rows": 4_000_000,
+    "min_insert_block_size_bytes": 4_000_000_000,
+}
+_ASK_OPERATOR = {
+    16: "a column is missing; run `millstream migrate`",
+    53: "a column has another type; run `millstream check`",
+    60: "a table is missing; run `millstream migrate`",
+    76: "its folder is in use by another process; stop that one, or use its HTTP address",
+    81: "the database is missing; run `millstream migrate`",
+    192: "the user is unknown; set MILLSTREAM_WAREHOUSE_USERNAME",
+    193: "the password is wrong; set MILLSTREAM_WAREHOUSE_PASSWORD",
+    497: "the user lacks a right; grant it",
+    516: "user or password is wrong; set MILLSTREAM_WAREHOUSE_USERNAME and _PASSWORD",
+}
+T = TypeVar("T")
+
+
+class Warehouse:
+    """A ClickHouse that was reached. Errors are ours; see `translate`."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    @classmethod
+    def connect(cls, settings: WarehouseSettings) -> Warehouse:
+        """Raises SettingsInvalid where the address is none or nobody answers, OperatorNeeded where
+        the user is refused or a chDB folder is in use."""
+        try:
+            return cls._connect(settings)
+        except DependencyUnavailable as why:
+            raise SettingsInvalid(
+                f"no ClickHouse answers at {settings.url}: {why.reason}",
+                "Start one (`millstream warehouse`) or set MILLSTREAM_WAREHOUSE_URL",
+            ) from why
+
+    @classmethod
+    def _connect(cls, settings: WarehouseSettings) -> Warehouse:
+        kind, _, path = settings.url.partition(":")
+        if kind == "chdb":
+            folder = Path(path).expanduser()
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            return cls(
+                _ask(lambda: clickhouse_connect.get_client(interface="chdb", path=str(folder)))
+            )
+        parts = urlsplit(settings.url)
+        if kind not in {"http", "https"} or not parts.hostname:
+            raise SettingsInvalid(
+                f"MILLSTREAM_WAREHOUSE_URL={settings.url} is no address of ClickHouse",
+                "Write http://HOST:PORT, https://HOST:PORT or chdb:FOLDER",
+            )
+        secret = settings.password
+        return cls(
+            _ask(
+                lambda: clickhouse_connect.get_client(
+                    interface=kind,
+                    host=parts.hostname,
+                    port=parts.port or (8443 if kind == "https" else 8123),
+                    username=settings.username,
+                    password=secret.get_secret_value() if secret else "",
+                    send_receive_timeout=settings.timeout_s,
+                    connect_timeout=min(10.0, settings.timeout_s),
+                    autogenerate_session_id=False,
+                )
+            )
+        )
+
+    def query(self, sql: str, **parameters: Any) -> list[tuple[Any, ...]]:
+        """Rows of a SELECT; parameters are bound as {name:Type}."""
+        result = _ask(lambda: self._client.query(sql, parameters=parameters or None))
+        return [tuple(row) for row in result.result_rows]
+
+    def command(self, sql: str) -> None:
+        """A statement without rows."""
+        _ask(lambda: self._client.command(sql))
+
+    def insert(self, database: str, table: str, rows: pa.Table, token: str) -> None:
+        """Insert as one part under a deduplication token. An error says nothing of what landed."""
+        settings = INSERT_SETTINGS | {"insert_deduplication_token": token}
+        _ask(lambda: self._client.insert_arrow(table, rows, database=database, settings=settings))
+
+    def close(self) -> None:
+        self._client.close()
+
+
+class Tables:
+    """The tables of one stream, as the sink sees them."""
+
+    def __init__(self, warehouse: Warehouse, database: str) -> None:
+        self._warehouse = warehouse
+        self._database = database
+
+    def marks(self, table: str, topic: str) -> dict[int, int]:
+        """Partition -> its mark, for the partitions of a topic that have rows."""
+        rows = self._warehouse.query(
+            f"SELECT kafka_partition, max(kafka_offset) FROM {self._database}.{table} "
+            "WHERE kafka_topic = {topic:String} GROUP BY kafka_partition",
+            topic=topic,
+        )
+        return {int(partition): int(mark) for partition, mark in rows}
+
+    def look(self, block: Block) -> Look:
+        """The mark of the block's source, and the rows in its range: one query, one snapshot."""
+        source = block.source
+        ((rows, mark, count),) = self._warehouse.query(
+            "SELECT count(), max(kafka_offset), countIf(kafka_offset >= {first:Int64} AND "
+            f"kafka_offset <= {{last:Int64}}) FROM {self._database}.{source.table} "
+            "WHERE kafka_topic = {topic:String} AND kafka_partition = {partition:Int32}",
+            topic=source.topic,
+            partition=source.partition,
+            first=block.first,
+            last=block.last,
+        )
+        return Look(int(mark) if rows else None, int(count))
+
+    def insert(self, block: Block, attempt: int) -> None:
+        self._warehouse.insert(self._database, block.source.table, block.rows, block.token(attempt))
+
+    def mark(self, source: Source) -> int | None:
+        return self.marks(source.table, source.topic).get(source.partition)
+
+
+def migrate(warehouse: Warehouse, stream: Stream) -> list[str]:
+    """Bring the stream's tables up to date; the names of the migrations applied.
+
+    A crash between a statement and its record repeats the statement: each is idempotent.
+    """
+    for statement in bookkeeping(stream.name):
+        warehouse.command(statement)
+    applied = dict(warehouse.query(f"SELECT name, digest FROM {stream.name}.migrations"))
+    steps = pending(applied, migrations(stream))
+    for step in steps:
+        for statement in step.statements:
+            warehouse.command(statement)
+        warehouse.command(
+            f"INSERT INTO {stream.name}.migrations (name, digest) "
+            f"VALUES ('{step.name}', '{step.digest}')"
+        )
+    return [step.name for step in steps]
+
+
+def require_tables(warehouse: Warehouse, stream: Stream) -> None:
+    """Raise OperatorNeeded where a migration is missing."""
+    names = _missing(warehouse, stream)
+    if names:
+        raise OperatorNeeded(
+            f"ClickHouse lacks {', '.join(names)} of stream {stream.name}",
+            f"Run `millstream migrate {stream.path}`",
+        )
+
+
+def _missing(warehouse: Warehouse, stream: Stream) -> Iterable[str]:
+    exists = warehouse.query(
+        "SELECT count() FROM system.tables WHERE database = {name:String} AND name = 'migrations'",
+        name=stream.name,
+    )
+    wanted = migrations(stream)
+    if not exists[0][0]:
+        return [step.name for step in wanted]
+    applied = dict(warehouse.query(f"SELECT name, digest FROM {stream.name}.migrations"))
+    return [step.name for step in pending(applied, wanted)]
+
+
+def translate(error: ClickHouseError) -> MillstreamError:
+    """clickhouse-connect's error as one of ours, decided by ClickHouse's code."""
+    code = getattr(error, "code", None)
+    text = str(error).splitlines()[0][:500] if str(error) else type(error).__name__
+    if code in _ASK_OPERATOR:
+        problem, _, remedy = _ASK_OPERATOR[code].partition("; ")
+        return OperatorNeeded(f"ClickHouse: {problem} ({text})", remedy[0].upper() + remedy[1:])
+    if isinstance(error, ProgrammingError):
+        return OperatorNeeded(f"ClickHouse: {text}", "Run `millstream check` on the stream")
+    return DependencyUnavailable(CLICKHOUSE, text)
+
+
+def broken(block: Block, look: Look) -> InvariantBroken:
+    """The rows contradict the protocol."""
+    source = block.source
+    return InvariantBroken(
+        f"{source.table} holds {look.count} rows of {source.topic}-{source.partition} in offsets "
+        f"{block.first} to {block.last} while its highest offset is {look.mark}: rows are missing "
+        "or doubled",
+        "Stop every sink of this stream and compare the table's rows with the topic",
+    )
+
+
+def _ask(call: Callable[[], T]) -> T:
+    try:
+        return call()
+    except ClickHouseError as why:
+        raise translate(why) from why

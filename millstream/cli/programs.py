@@ -1,0 +1,104 @@
+"""`millstream score` and `millstream sink`: the programs that run for ever."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from millstream.cli.options import (
+    Kafka,
+    ReadyFile,
+    RegistryUrl,
+    StreamPath,
+    WarehouseUrl,
+    kafka_settings,
+    log_to_stderr,
+    registry_settings,
+    stop_on_signals,
+    warehouse_settings,
+)
+
+
+def score(
+    path: StreamPath,
+    kafka: Kafka = None,
+    registry: RegistryUrl = None,
+    slot: Annotated[
+        int | None,
+        typer.Option(help="Which of several scorers this is. Else MILLSTREAM_SCORER_SLOT, or 0."),
+    ] = None,
+    ready_file: ReadyFile = None,
+) -> None:
+    """Score a stream's events until stopped.
+
+    Reads NAME.events; writes NAME.predictions and NAME.dead-letters, in one Kafka transaction a
+    batch on a real broker. Needs the broker, the schema registry, the topics (`millstream topics`)
+    and the stream's bundle. Several can share a stream, each with a slot of its own. Ctrl-C or
+    SIGTERM: the batch in hand is finished first.
+
+    Example: millstream score examples/loans/stream.toml --kafka 127.0.0.1:9092
+    """
+    from consumers.scorer import run_scorer
+    from consumers.topics import require_topics
+    from millstream.settings import ScorerSettings, from_environment
+    from millstream.stream import Stream
+
+    log_to_stderr()
+    stop = stop_on_signals()
+    stream = Stream.load(path)
+    brokers = kafka_settings(kafka)
+    settings = from_environment(ScorerSettings, os.environ, slot=slot)
+    require_topics(stream, brokers)
+    run_scorer(
+        stream,
+        brokers,
+        registry_settings(registry),
+        settings,
+        stop,
+        lambda _: _announce(ready_file),
+    )
+
+
+def sink(
+    path: StreamPath,
+    kafka: Kafka = None,
+    registry: RegistryUrl = None,
+    warehouse: WarehouseUrl = None,
+    ready_file: ReadyFile = None,
+) -> None:
+    """Write a stream's events, predictions and dead letters to ClickHouse until stopped.
+
+    Reads NAME.events, NAME.predictions and NAME.dead-letters; writes the tables events, predictions
+    and dead_letters of database NAME, one row for each record, exactly once. Needs the broker, the
+    schema registry, ClickHouse and its tables (`millstream migrate`).
+
+    Example: millstream sink examples/loans/stream.toml --warehouse http://127.0.0.1:8123
+    """
+    from consumers.sink import run_sink
+    from consumers.topics import require_topics
+    from millstream.settings import SinkSettings, from_environment
+    from millstream.stream import Stream
+
+    log_to_stderr()
+    stop = stop_on_signals()
+    stream = Stream.load(path)
+    brokers = kafka_settings(kafka)
+    settings = from_environment(SinkSettings, os.environ)
+    require_topics(stream, brokers)
+    run_sink(
+        stream,
+        brokers,
+        registry_settings(registry),
+        warehouse_settings(warehouse),
+        settings,
+        stop,
+        lambda _: _announce(ready_file),
+    )
+
+
+def _announce(ready_file: Path | None) -> None:
+    if ready_file is not None:
+        ready_file.write_text(f"{os.getpid()}\n", "utf-8")

@@ -1,0 +1,37 @@
+"""A consumed batch as columns: what Kafka says of its records, one array or list per attribute."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Headers = Sequence[tuple[str, bytes | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """n records of one topic, in the order in which they were consumed.
+
+    values, keys: n bytes objects or None, as they were on Kafka.
+    partitions: int32 [n]. offsets: int64 [n]. timestamps_us: int64 [n], UTC, -1 where unknown.
+    headers: by row, only for rows that have any.
+    """
+
+    topic: str
+    values: list[bytes | None]
+    keys: list[bytes | None]
+    partitions: npt.NDArray[np.int32]
+    offsets: npt.NDArray[np.int64]
+    timestamps_us: npt.NDArray[np.int64]
+    headers: dict[int, Headers]
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def next_offsets(self) -> dict[int, int]:
+        """For each partition, the offset after its last record here."""
+        order = np.unique(self.partitions)
+        return {int(p): int(self.offsets[self.partitions == p].max()) + 1 for p in order}

@@ -1,0 +1,238 @@
+"""From a batch of Kafka values to a batch of encoded predictions, column by column.
+
+frame -> decode -> validate -> score -> encode. A row that one step refuses takes no part in the
+next; its neighbours do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from millstream.columnar import (
+    FRAME_BYTES,
+    Decoder,
+    Encoder,
+    arrow_schema,
+    frame,
+    make_decoder,
+    split_frames,
+)
+from millstream.contracts import contract
+from millstream.errors import ContractMismatch, RecordRefused, Refusal, Stage
+from millstream.models.bundle import Bundle
+from millstream.models.session import Scored, Session
+from millstream.records import Records
+from millstream.stream import Stream
+
+SchemaOf = Callable[[int], str]
+"""Schema id -> Avro schema as JSON text. Raises RecordRefused where the registry has none."""
+Clock = Callable[[], int]
+"""Microseconds since 1970, UTC."""
+ID_BYTES_MAX = 1_024
+"""Of an event's id and key: every prediction repeats them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What became of a batch of n records: each row is in `rows` or in `refusals`, never both.
+
+    rows: int64 [m], ascending. predictions: m framed Avro values. refusals: the n - m others.
+    schema_ids: int64 [n], -1 where there was none. latency_us: int64 [m], published to scored.
+    """
+
+    rows: npt.NDArray[np.int64]
+    predictions: list[bytes]
+    refusals: tuple[Refusal, ...]
+    schema_ids: npt.NDArray[np.int64]
+    latency_us: npt.NDArray[np.int64]
+
+
+class ScoringPlan:
+    """Everything that scoring one stream with one model needs, prepared once.
+
+    schema_of: how to find a writer's schema. clock: the time of scoring.
+    prediction_schema_id: the registry's id of the prediction contract.
+    Raises ContractMismatch where the event schema and the bundle do not fit.
+    """
+
+    def __init__(
+        self,
+        stream: Stream,
+        bundle: Bundle,
+        session: Session,
+        schema_of: SchemaOf,
+        prediction_schema_id: int,
+        clock: Clock,
+    ) -> None:
+        self._stream = stream
+        self._bundle = bundle
+        self._session = session
+        self._schema_of = schema_of
+        self._clock = clock
+        self._decoders: dict[int, Decoder] = {}
+        text = contract("prediction").text
+        self._schema = arrow_schema(text)
+        self._encoder = Encoder(text, frame(prediction_schema_id))
+        self._constants = {
+            "model": bundle.name,
+            "model_version": bundle.version,
+            "model_digest": bundle.digest,
+        }
+
+    def run(self, records: Records) -> Answers:
+        """Score the batch. Raises DependencyUnavailable where the registry does not answer."""
+        refusals: list[Refusal] = []
+        schema_ids = np.full(len(records), -1, np.int64)
+        values = self._within_size(records, refusals)
+        framed = split_frames(values)
+        oversized = {refusal.row for refusal in refusals}
+        refusals += [r for r in framed.refusals if r.row not in oversized]
+        parts: list[tuple[pa.RecordBatch, npt.NDArray[np.int64]]] = []
+        for schema_id, rows in framed.groups.items():
+            schema_ids[rows] = schema_id
+            part = self._decode(schema_id, values, rows, refusals)
+            if part is not None:
+                parts.append(part)
+        columns, rows = _in_order(parts, self._stream.schema_of_event.text)
+        columns, rows = self._identified(columns, rows, refusals)
+        scored = self._session.score(columns)
+        refusals += [replace(r, row=int(rows[r.row])) for r in scored.refusals]
+        if len(scored.rows) != len(rows):
+            columns, rows = columns.take(pa.array(scored.rows)), rows[scored.rows]
+        now = self._clock()
+        batch, latency_us = self._columns(columns, rows, scored, records, schema_ids, now)
+        return Answers(rows, self._encoder.encode(batch), tuple(refusals), schema_ids, latency_us)
+
+    def _within_size(self, records: Records, refusals: list[Refusal]) -> list[bytes | None]:
+        """The values; those that are above event.bytes_max with their key are refused, emptied."""
+        bytes_max = self._stream.event.bytes_max
+        kept = list(records.values)
+        for row, (value, key) in enumerate(zip(records.values, records.keys, strict=True)):
+            size = len(value or b"") + len(key or b"")
+            if size > bytes_max:
+                reason = f"{size} bytes with its key, event.bytes_max is {bytes_max}"
+                refusals.append(Refusal(row, Stage.FRAME, "too_large", reason))
+                kept[row] = None
+        return kept
+
+    def _decode(
+        self,
+        schema_id: int,
+        values: list[bytes | None],
+        rows: npt.NDArray[np.int64],
+        refusals: list[Refusal],
+    ) -> tuple[pa.RecordBatch, npt.NDArray[np.int64]] | None:
+        """The rows of one writer's schema as columns; None where none of them can be read."""
+        try:
+            decoder = self._decoder(schema_id)
+        except RecordRefused as why:
+            refusals += [Refusal(int(r), why.stage, why.name, why.reason) for r in rows]
+            return None
+        whole = len(rows) == len(values)
+        picked = values if whole else [values[row] for row in rows]
+        decoded = decoder.decode(picked, skip=FRAME_BYTES)  # type: ignore[arg-type]
+        refusals += [replace(r, row=int(rows[r.row])) for r in decoded.refusals]
+        return decoded.columns, rows[decoded.rows]
+
+    def _decoder(self, schema_id: int) -> Decoder:
+        known = self._decoders.get(schema_id)
+        if known is not None:
+            return known
+        writer = self._schema_of(schema_id)
+        try:
+            made = make_decoder(writer, self._stream.schema_of_event.text)
+        except ContractMismatch as why:
+            raise RecordRefused(Stage.FRAME, "incompatible_schema", why.problem) from why
+        self._decoders[schema_id] = made
+        return made
+
+    def _identified(
+        self,
+        columns: pa.RecordBatch,
+        rows: npt.NDArray[np.int64],
+        refusals: list[Refusal],
+    ) -> tuple[pa.RecordBatch, npt.NDArray[np.int64]]:
+        """Without the rows whose id or key is too long for a prediction, or whose id is empty."""
+        good = np.ones(len(rows), bool)
+        for field, shortest in ((self._stream.event.id, 1), (self._stream.event.key, 0)):
+            column = columns.column(field)
+            if not pa.types.is_string(column.type):
+                continue
+            length = np.asarray(pc.binary_length(column))
+            bad = good & ((length < shortest) | (length > ID_BYTES_MAX))
+            reason = f"field {field} is empty or above {ID_BYTES_MAX} bytes"
+            refusals += [Refusal(int(r), Stage.VALIDATE, "bad_id", reason) for r in rows[bad]]
+            good &= ~bad
+        if good.all():
+            return columns, rows
+        return columns.filter(pa.array(good)), rows[good]
+
+    def _columns(
+        self,
+        columns: pa.RecordBatch,
+        rows: npt.NDArray[np.int64],
+        scored: Scored,
+        records: Records,
+        schema_ids: npt.NDArray[np.int64],
+        now: int,
+    ) -> tuple[pa.RecordBatch, npt.NDArray[np.int64]]:
+        """The columns of the prediction contract, and the latency of each row."""
+        event = self._stream.event
+        count = len(rows)
+        published = records.timestamps_us[rows]
+        latency_us = np.where(published >= 0, now - published, 0)
+        width = scored.scores.shape[1]
+        ends = np.arange(0, (count + 1) * width, width, dtype=np.int32)
+        made = {name: pa.repeat(value, count) for name, value in self._constants.items()} | {
+            "event_id": pc.cast(columns.column(event.id), pa.string()),
+            "key": pc.cast(columns.column(event.key), pa.string()),
+            "event_time": pc.cast(columns.column(event.time), self._type("event_time")),
+            "published_at": _times(published, self._type("published_at")),
+            "scored_at": _times(np.full(count, now), self._type("scored_at")),
+            "in_budget": pa.array(latency_us <= self._stream.serving.latency_budget_ms * 1000),
+            "score": pa.array(scored.score),
+            "scores": pa.ListArray.from_arrays(
+                pa.array(ends), pa.array(np.ascontiguousarray(scored.scores).reshape(-1))
+            ).cast(self._type("scores")),
+            "label": pa.array(scored.label, pa.string()),
+            "confidence": pa.array(scored.confidence, from_pandas=True),
+            "source_topic": pa.repeat(records.topic, count),
+            "source_partition": pa.array(records.partitions[rows]),
+            "source_offset": pa.array(records.offsets[rows]),
+            "event_schema_id": pa.array(schema_ids[rows].astype(np.int32)),
+        }
+        arrays = [made[name] for name in self._schema.names]
+        return pa.RecordBatch.from_arrays(arrays, schema=self._schema), latency_us
+
+    def _type(self, name: str) -> pa.DataType:
+        return self._schema.field(name).type
+
+
+def _times(values: npt.NDArray[np.int64], kind: pa.DataType) -> pa.Array:
+    return pa.array(values.astype(np.int64)).cast(kind)
+
+
+def _in_order(
+    parts: list[tuple[pa.RecordBatch, npt.NDArray[np.int64]]], schema: str
+) -> tuple[pa.RecordBatch, npt.NDArray[np.int64]]:
+    """The parts of several writers' schemas as one batch, its rows ascending."""
+    if len(parts) == 1:
+        return parts[0]
+    if not parts:
+        return _empty(schema)
+    rows = np.concatenate([rows for _, rows in parts])
+    order = np.argsort(rows, kind="stable")
+    table = pa.Table.from_batches([columns for columns, _ in parts]).combine_chunks()
+    return table.take(pa.array(order)).combine_chunks().to_batches()[0], rows[order]
+
+
+def _empty(schema: str) -> tuple[pa.RecordBatch, npt.NDArray[np.int64]]:
+    fields = arrow_schema(schema)
+    arrays = [pa.array([], field.type) for field in fields]
+    return pa.RecordBatch.from_arrays(arrays, schema=fields), np.empty(0, np.int64)

@@ -1,0 +1,202 @@
+"""Kafka records as table rows: one row for each record, whatever its bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from millstream.columnar import FRAME_BYTES, Decoder, arrow_schema, make_decoder, split_frames
+from millstream.contracts import contract
+from millstream.errors import ContractMismatch, RecordRefused, Refusal, Stage
+from millstream.letters import from_headers
+from millstream.records import Records
+from millstream.stream import Stream
+from millstream.warehouse.ddl import event_columns
+
+_TIME = pa.timestamp("us", "UTC")
+TIME_US_MAX = 10_413_791_999_999_999
+"""2299-12-31T23:59:59.999999, the last time that ClickHouse's DateTime64 holds."""
+
+
+class RowMaker(Protocol):
+    """Turns records of one topic into rows of one table, in the records' order."""
+
+    table: str
+
+    def rows(self, records: Records) -> pa.Table:
+        """As many rows as records. Raises DependencyUnavailable where a schema cannot be asked."""
+
+
+class AvroRows:
+    """Rows of a topic whose values are framed Avro.
+
+    columns: the reader's fields that become columns. keep_bytes: whether the bytes of an unreadable
+    record are kept. keep_key: whether its Kafka key is.
+    """
+
+    def __init__(
+        self,
+        table: str,
+        reader: str,
+        columns: list[str],
+        schema_of: Callable[[int], str],
+        *,
+        keep_bytes: bool = True,
+        keep_key: bool = True,
+    ) -> None:
+        self.table = table
+        self._reader = reader
+        self._fields = [field for field in arrow_schema(reader) if field.name in columns]
+        self._schema_of = schema_of
+        self._decoders: dict[int, Decoder | RecordRefused] = {}
+        self._keep_bytes = keep_bytes
+        self._keep_key = keep_key
+
+    def rows(self, records: Records) -> pa.Table:
+        count = len(records)
+        framed = split_frames(records.values)
+        schema_ids = np.full(count, -1, np.int32)
+        refusals = list(framed.refusals)
+        parts, places = [], []
+        for schema_id, group in framed.groups.items():
+            schema_ids[group] = schema_id
+            decoder = self._decoder(schema_id)
+            if isinstance(decoder, RecordRefused):
+                refusals += [
+                    Refusal(int(r), decoder.stage, decoder.name, decoder.reason) for r in group
+                ]
+                continue
+            values = [records.values[row] for row in group]
+            decoded = decoder.decode(values, skip=FRAME_BYTES)
+            refusals += [replace(r, row=int(group[r.row])) for r in decoded.refusals]
+            names = [field.name for field in self._fields]
+            parts.append(pa.Table.from_batches([decoded.columns]).select(names))
+            places.append(group[decoded.rows])
+        table = self._spread(parts, places, count)
+        keys: Sequence[bytes | None] = records.keys if self._keep_key else [b""] * count
+        unreadable = np.full(count, "", object)
+        for refusal in refusals:
+            unreadable[refusal.row] = refusal.name
+        shown = [
+            value if bad and self._keep_bytes else b""
+            for value, bad in zip(records.values, unreadable, strict=True)
+        ]
+        for name, column in coordinates(records, keys, shown, unreadable).items():
+            table = table.append_column(name, column)
+        return table.append_column("kafka_schema_id", pa.array(schema_ids))
+
+    def _decoder(self, schema_id: int) -> Decoder | RecordRefused:
+        known = self._decoders.get(schema_id)
+        if known is not None:
+            return known
+        try:
+            made: Decoder | RecordRefused = make_decoder(self._schema_of(schema_id), self._reader)
+        except RecordRefused as why:
+            return why
+        except ContractMismatch as why:
+            made = RecordRefused(Stage.FRAME, "incompatible_schema", why.problem)
+        self._decoders[schema_id] = made
+        return made
+
+    def _spread(
+        self, parts: list[pa.Table], places: list[npt.NDArray[np.int64]], count: int
+    ) -> pa.Table:
+        """`count` rows: the decoded ones at their places, null elsewhere."""
+        schema = pa.schema([field.with_nullable(True) for field in self._fields])
+        if not parts:
+            return pa.Table.from_arrays([pa.nulls(count, f.type) for f in schema], schema=schema)
+        found = pa.concat_tables(parts).cast(schema)
+        where = np.full(count, -1, np.int64)
+        where[np.concatenate(places)] = np.arange(found.num_rows)
+        if found.num_rows == count and (where == np.arange(count)).all():
+            return found
+        return found.take(pa.array(where, mask=where < 0))
+
+
+class LetterRows:
+    """Rows of the dead-letter topic: the headers as columns, the event's bytes as they were."""
+
+    table = "dead_letters"
+
+    def __init__(self, *, keep_bytes: bool = True, keep_key: bool = True) -> None:
+        self._keep_bytes = keep_bytes
+        self._keep_key = keep_key
+        numbers = {"source_partition": pa.int32(), "source_offset": pa.int64()} | dict.fromkeys(
+            ("attempt", "event_schema_id"), pa.int32()
+        )
+        names = [field.name for field in arrow_schema(contract("dead_letter").text)]
+        self._types = {name: numbers.get(name, pa.string()) for name in names}
+        self._types["refused_at"] = pa.timestamp("ms", "UTC")
+
+    def rows(self, records: Records) -> pa.Table:
+        count = len(records)
+        unreadable = np.full(count, "", object)
+        columns: dict[str, list[object]] = {name: [None] * count for name in self._types}
+        for row in range(count):
+            try:
+                letter = from_headers(records.headers.get(row, ()))
+            except RecordRefused as why:
+                unreadable[row] = why.name
+                continue
+            for name, column in columns.items():
+                column[row] = getattr(letter, name)
+        columns["refused_at"] = [_iso_time(text) for text in columns["refused_at"]]
+        arrays = {name: pa.array(values, self._types[name]) for name, values in columns.items()}
+        table = pa.table(arrays)
+        shown: Sequence[bytes | None] = records.values if self._keep_bytes else [b""] * count
+        keys: Sequence[bytes | None] = records.keys if self._keep_key else [b""] * count
+        for name, column in coordinates(records, keys, shown, unreadable).items():
+            table = table.append_column(name, column)
+        return table
+
+
+def event_rows(stream: Stream, schema_of: Callable[[int], str]) -> AvroRows:
+    """Rows of `events`. Private fields stay away, an unreadable event's bytes with them."""
+    private = stream.privacy.private
+    return AvroRows(
+        "events",
+        stream.schema_of_event.text,
+        list(event_columns(stream)),
+        schema_of,
+        keep_bytes=not private,
+        keep_key=stream.event.key not in private,
+    )
+
+
+def prediction_rows(schema_of: Callable[[int], str]) -> AvroRows:
+    """Rows of `predictions`."""
+    text = contract("prediction").text
+    return AvroRows("predictions", text, [f.name for f in arrow_schema(text)], schema_of)
+
+
+def coordinates(
+    records: Records,
+    keys: Sequence[bytes | None],
+    values: Sequence[bytes | None],
+    unreadable: npt.NDArray[np.object_],
+) -> dict[str, pa.Array]:
+    """The columns that every table has of its Kafka record."""
+    times = np.clip(records.timestamps_us, 0, TIME_US_MAX)
+    return {
+        "kafka_topic": pa.array([records.topic] * len(records)),
+        "kafka_partition": pa.array(records.partitions),
+        "kafka_offset": pa.array(records.offsets),
+        "kafka_time": pa.array(times).cast(_TIME),
+        "kafka_key": pa.array([key or b"" for key in keys], pa.binary()),
+        "kafka_value": pa.array([value or b"" for value in values], pa.binary()),
+        "kafka_unreadable": pa.array(unreadable, pa.string()),
+    }
+
+
+def _iso_time(text: object) -> datetime | None:
+    """ISO 8601 text as a time; what is none becomes null."""
+    try:
+        return datetime.fromisoformat(str(text))
+    except ValueError:
+        return None

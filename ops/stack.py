@@ -1,0 +1,231 @@
+"""A whole Millstream on this machine: broker, registry, ClickHouse, scorer, sink.
+
+stack = Stack(stream, folder, Parts())
+with stack:                      # everything answers
+    while ...: stack.tend()      # start again what ended
+                                 # stopped in order, whatever happened
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+from consumers.topics import create_topics
+from consumers.warehouse import Warehouse, migrate
+from millstream.errors import DependencyUnavailable, OperatorNeeded
+from millstream.settings import KafkaSettings, RegistrySettings, WarehouseSettings
+from millstream.stream import Stream
+from ops.kafka.broker import Broker
+from ops.kafka.embedded import EmbeddedBroker
+from ops.kafka.process import Child
+
+READY_S_MAX = 90.0
+STOP_S_MAX = 60.0
+RESTART_S_MIN, RESTART_S_MAX = 0.5, 15.0
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Which part each dependency is.
+
+    kafka: embedded, real (started here), or host:port of one that runs already.
+    registry, warehouse: embedded, or the URL of one that runs already.
+    scorers: how many, each with a slot of its own.
+    """
+
+    kafka: Literal["embedded", "real"] | str = "embedded"
+    registry: Literal["embedded"] | str = "embedded"
+    warehouse: Literal["embedded"] | str = "embedded"
+    scorers: int = 1
+
+
+@dataclass(slots=True)
+class Running:
+    """One program of the stack: how to start it, and what it is at now."""
+
+    name: str
+    start: Callable[[], Child]
+    child: Child | None = None
+    starts: int = 0
+    backoff_s: float = RESTART_S_MIN
+    due: float = 0.0
+    ready: Path = field(default_factory=Path)
+
+
+class Stack:
+    """Starts in order, restarts what ends, stops in reverse order.
+
+    stream: whose programs run. folder: data, logs and ready files. clock: seconds, for restarts.
+    """
+
+    def __init__(
+        self,
+        stream: Stream,
+        folder: Path,
+        parts: Parts,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._stream = stream
+        self._folder = folder.absolute()
+        self._parts = parts
+        self._clock = clock
+        self._exits = ExitStack()
+        self.programs: dict[str, Running] = {}
+        self.environment: dict[str, str] = {}
+        self.kafka = KafkaSettings()
+        self.registry = RegistrySettings()
+        self.warehouse = WarehouseSettings()
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def start(self, said: Callable[[str], None] = lambda text: None) -> None:
+        """Everything up and answering. Raises OperatorNeeded or DependencyUnavailable."""
+        for name in ("logs", "ready"):
+            (self._folder / name).mkdir(parents=True, exist_ok=True)
+        said("Kafka")
+        self._start_kafka()
+        said("schema registry")
+        self._start_registry()
+        said("ClickHouse")
+        self._start_warehouse()
+        said("topics and tables")
+        self._prepare()
+        said("scorer and sink")
+        path = str(self._stream.path)
+        for slot in range(self._parts.scorers):
+            self._add_program(f"scorer-{slot}", ["score", path, "--slot", str(slot)])
+        self._add_program("sink", ["sink", path])
+        for running in self.programs.values():
+            self._await_ready(running)
+
+    def stop(self) -> None:
+        """Programs first, so that what they have in hand still finds its dependencies."""
+        for running in reversed(self.programs.values()):
+            if running.child is not None:
+                running.child.stop(timeout_s=STOP_S_MAX)
+                running.child = None
+        self._exits.close()
+
+    def tend(self) -> None:
+        """Start again what has ended, later each time. Call it every second or so."""
+        for running in self.programs.values():
+            child = running.child
+            if child is not None and not child.alive():
+                running.child = None
+                running.due = self._clock() + running.backoff_s
+                _log.warning(
+                    "%s ended; it is started again in %.1f s\n%s",
+                    running.name,
+                    running.backoff_s,
+                    child.tail(5),
+                )
+                running.backoff_s = min(2 * running.backoff_s, RESTART_S_MAX)
+            elif child is None and self._clock() >= running.due:
+                self._launch(running)
+
+    def kill(self, name: str) -> None:
+        """SIGKILL one program, as a crash would; `tend` starts it again."""
+        child = self.programs[name].child
+        if child is not None:
+            child.kill()
+
+    def _start_kafka(self) -> None:
+        chosen = self._parts.kafka
+        if chosen == "embedded":
+            embedded = self._exits.enter_context(EmbeddedBroker())
+            for kind in ("events", "predictions", "dead_letters", "outcomes"):
+                embedded.create_topic(self._stream.topic(kind), self._stream.serving.partitions)
+            self.kafka = KafkaSettings(bootstrap=embedded.bootstrap, embedded=True)
+            self.environment["MILLSTREAM_KAFKA_EMBEDDED"] = "true"
+        elif chosen == "real":
+            broker = self._exits.enter_context(Broker(self._folder / "kafka"))
+            self.kafka = KafkaSettings(bootstrap=broker.bootstrap)
+        else:
+            self.kafka = KafkaSettings(bootstrap=chosen)
+        self.environment["MILLSTREAM_KAFKA_BOOTSTRAP"] = self.kafka.bootstrap
+
+    def _start_registry(self) -> None:
+        url = self._parts.registry
+        if url == "embedded":
+            url = self._serve("registry", ["registry", str(self._folder / "registry")])
+        self.registry = RegistrySettings(url=url)
+        self.environment["MILLSTREAM_REGISTRY_URL"] = url
+
+    def _start_warehouse(self) -> None:
+        url = self._parts.warehouse
+        if url == "embedded":
+            url = self._serve("warehouse", ["warehouse", str(self._folder / "clickhouse")])
+        self.warehouse = WarehouseSettings(url=url)
+        self.environment["MILLSTREAM_WAREHOUSE_URL"] = url
+
+    def _prepare(self) -> None:
+        if not self.kafka.embedded:
+            create_topics(self._stream, self.kafka)
+        warehouse = Warehouse.connect(self.warehouse)
+        try:
+            migrate(warehouse, self._stream)
+        finally:
+            warehouse.close()
+
+    def _serve(self, name: str, command: list[str]) -> str:
+        """Start an embedded server on a free port; its URL."""
+        ready = self._folder / "ready" / name
+        ready.unlink(missing_ok=True)
+        child = self._child(name, [*command, "--port", "0", "--ready-file", str(ready)])
+        self._exits.callback(child.stop)
+        child.wait_until(ready.exists, timeout_s=READY_S_MAX)
+        return ready.read_text("utf-8").strip().rstrip("/")
+
+    def _add_program(self, name: str, command: list[str]) -> None:
+        ready = self._folder / "ready" / name
+        argv = [*command, "--ready-file", str(ready)]
+        running = Running(name, lambda: self._child(name, argv), ready=ready)
+        self.programs[name] = running
+        self._launch(running)
+
+    def _launch(self, running: Running) -> None:
+        running.ready.unlink(missing_ok=True)
+        running.starts += 1
+        running.child = running.start()
+
+    def _await_ready(self, running: Running) -> None:
+        child = running.child
+        assert child is not None, running.name
+        try:
+            child.wait_until(running.ready.exists, timeout_s=READY_S_MAX)
+        except DependencyUnavailable as why:
+            raise OperatorNeeded(
+                f"{running.name} does not start: {why.reason}", "Mend what its log names"
+            ) from None
+
+    def _child(self, name: str, command: list[str]) -> Child:
+        return Child(
+            name,
+            [sys.executable, "-m", "millstream", *command],
+            log=self._folder / "logs" / f"{name}.log",
+            env=self.environment,
+        )
