@@ -1,0 +1,24 @@
+"""Avro bytes to Arrow columns and back.
+
+`split_frames` groups a batch of Kafka values by schema id; a `Decoder` turns the values of one
+writer's schema into columns of the reader's; an `Encoder` turns columns into Kafka values. Rows
+that cannot be read are refused one by one and never cost their neighbours.
+"""
+
+from millstream.columnar.decoder import Decoded, Decoder, make_decoder
+from millstream.columnar.encoder import Encoder
+from millstream.columnar.frame import FRAME_BYTES, MAGIC, Framed, frame, split_frames
+from millstream.columnar.schema import arrow_schema
+
+__all__ = [
+    "FRAME_BYTES",
+    "MAGIC",
+    "Decoded",
+    "Decoder",
+    "Encoder",
+    "Framed",
+    "arrow_schema",
+    "frame",
+    "make_decoder",
+    "split_frames",
+]
