@@ -85,7 +85,8 @@ def consumer_config(settings: KafkaSettings, group: str, member: str) -> dict[st
         "fetch.message.max.bytes": 1_048_576,
         "message.max.bytes": RECORD_BYTES_MAX,
         "receive.message.max.bytes": 100_000_000,
-        "fetch.wait.max.ms": 100,
+        # the mock answers a waiting fetch only when its time is up, a broker when records come
+        "fetch.wait.max.ms": 10 if settings.embedded else 100,
         "group.protocol": settings.group_protocol,
         "max.poll.interval.ms": 300_000,
     }

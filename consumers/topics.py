@@ -1,4 +1,4 @@
-"""The topics of a stream: made with the right partitions and settings, or named where they differ."""
+"""The topics of a stream: created with the right partitions, or named where they differ."""
 
 from __future__ import annotations
 
@@ -106,10 +106,11 @@ def _config_problems(admin: AdminClient, name: str, wanted: dict[str, str]) -> l
         value = entries[key].value
         short = key == "max.message.bytes" and int(value) < int(wanted[key])
         if short or (key == "cleanup.policy" and value != wanted[key]):
+            setting = f"{key}={wanted[key]}"
             found.append(
                 TopicProblem(
                     f"topic {name} has {key}={value}, it must be {wanted[key]}",
-                    f"Set it: kafka-configs --alter --topic {name} --add-config {key}={wanted[key]}",
+                    f"Set it: kafka-configs --alter --topic {name} --add-config {setting}",
                 )
             )
     return found

@@ -1,0 +1,1 @@
+"""The demo: the whole main job on this machine, on a stream that it generates itself."""

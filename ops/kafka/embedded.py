@@ -64,6 +64,8 @@ class EmbeddedBroker:
         if not self._cluster:
             self.stop()
             raise DependencyUnavailable("embedded Kafka", "librdkafka makes no mock cluster")
+        # else a group's first member waits 3 s for others
+        self._library.rd_kafka_mock_group_initial_rebalance_delay_ms(self._cluster, 0)
         self._bootstrap = self._library.rd_kafka_mock_cluster_bootstraps(self._cluster).decode()
         return self
 
@@ -120,6 +122,7 @@ def _declared(library: ctypes.CDLL) -> ctypes.CDLL:
         ("rd_kafka_mock_cluster_destroy", None, [opaque]),
         ("rd_kafka_mock_cluster_bootstraps", text, [opaque]),
         ("rd_kafka_mock_topic_create", number, [opaque, text, number, number]),
+        ("rd_kafka_mock_group_initial_rebalance_delay_ms", None, [opaque, ctypes.c_int32]),
     ):
         function = getattr(library, name)
         function.restype, function.argtypes = result, arguments
