@@ -1,0 +1,53 @@
+# One verb per task. Every verb makes its own environment from the lock file first.
+#   make demo [KAFKA=real] [ARGS="--events 20000"]    the whole main job on this machine
+#   make test                                         all checks and tests (CI=true: nothing may be skipped)
+#   make check | bench | kafka | lock | clean
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
+BIN := .venv/bin
+READY := .venv/.ready
+KAFKA ?= embedded
+ARGS ?=
+
+.PHONY: demo test check unit broker bench kafka lock clean
+
+demo: $(READY)
+	$(BIN)/millstream demo --kafka $(KAFKA) $(ARGS)
+
+test: check unit broker
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# Nothing running: no broker but the embedded one, no Java.
+unit: $(READY)
+	$(BIN)/pytest -q -m "not broker and not registry and not crash"
+
+# Real Apache Kafka and Apicurio, fetched by Maven; real processes that are killed.
+broker: $(READY)
+	$(BIN)/pytest -q -m "broker or registry or crash"
+
+bench: $(READY)
+	$(BIN)/python -m ops.bench $(ARGS)
+
+kafka: $(READY)
+	$(BIN)/millstream kafka .run/kafka $(ARGS)
+
+$(READY): requirements-dev.lock pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $(READY)
+
+# requirements.lock is what the programs need, requirements-dev.lock adds training, Faust and tests.
+lock: $(READY)
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-header pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-header --all-extras pyproject.toml -o requirements-dev.lock
+
+clean:
+	rm -rf .venv .run build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
