@@ -296,7 +296,7 @@ def test_row_ranges(tmp_path: Path) -> None:
 
 
 def test_map_set_number_and_defaults(tmp_path: Path) -> None:
-    """A field comes from its column, a named column, a constant, the row's number or its default."""
+    """A field comes from its column, another, a constant, the row's number or the default."""
     avro = schema(
         id="string", when=MICROS, price="double", site="string", kind=(COLOUR, "BLUE"), row="long"
     )
