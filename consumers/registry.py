@@ -116,15 +116,18 @@ class Registry:
             raise unknown
         try:
             found = self._ask(
-                f"schema id {schema_id}", lambda: self._client.get_schema(schema_id), _NO_SCHEMA
+                f"schema id {schema_id}",
+                lambda: _shaped(self._client.get_schema(schema_id)),
+                _NO_SCHEMA,
             )
         except _Missing:
             raise unknown from None
         if found.schema_type not in {None, "AVRO"} or found.references:
             reason = f"schema id {schema_id} is {found.schema_type}, or has references"
             raise RecordRefused(Stage.FRAME, "schema_not_avro", reason)
-        self._schemas[schema_id] = found.schema_str
-        return str(found.schema_str)
+        text: str = found.schema_str
+        self._schemas[schema_id] = text
+        return text
 
     def register(self, subject: str, schema: str) -> int:
         """The id of the schema, which from now on is a version of the subject.
@@ -133,25 +136,24 @@ class Registry:
         Raises ContractMismatch: not an Avro schema, or it does not fit the subject's versions.
         """
         text = _compact(subject, schema)
-        registered = self._ask(
+        return self._ask(
             f"subject {subject}",
-            lambda: self._client.register_schema(subject, Schema(text, "AVRO"), True),
+            lambda: int(self._client.register_schema(subject, Schema(text, "AVRO"), True)),
         )
-        return int(registered)
 
     def latest(self, subject: str) -> RegisteredSchema | None:
         """The newest version of a subject; None where the subject is not there."""
+
+        def read() -> RegisteredSchema:
+            # get_latest_version() would remember its first answer for ever
+            found = self._client.get_version(subject, "latest")
+            text = _shaped(found.schema).schema_str
+            return RegisteredSchema(int(found.schema_id), int(found.version), text)
+
         try:
-            found = self._ask(
-                f"subject {subject}",
-                # get_latest_version() would remember its first answer for ever
-                lambda: self._client.get_version(subject, "latest"),
-                _NO_SUBJECT,
-                _NO_VERSION,
-            )
+            return self._ask(f"subject {subject}", read, _NO_SUBJECT, _NO_VERSION)
         except _Missing:
             return None
-        return RegisteredSchema(found.schema_id, found.version, found.schema.schema_str)
 
     def compatible(self, subject: str, schema: str) -> list[str]:
         """Why the schema could not be registered now; [] if it could.
@@ -160,20 +162,19 @@ class Registry:
         """
         body = {"schema": _compact(subject, schema), "schemaType": "AVRO"}
         path = f"compatibility/subjects/{quote(subject, safe='')}/versions?verbose=true"
+
+        def test() -> list[str]:
+            # the client's own method throws the reasons away
+            answer = self._client._rest_client.post(path, body)
+            if answer["is_compatible"]:
+                return []
+            said = answer.get("messages") or [answer.get("reason")]  # Confluent's, or Apicurio's
+            return [str(each) for each in said if each] or ["the registry gives no reason"]
+
         try:
-            answer = self._ask(
-                f"subject {subject}",
-                # the client's own method throws the reasons away
-                lambda: self._client._rest_client.post(path, body),
-                _NO_SUBJECT,
-                _NO_VERSION,
-            )
+            return self._ask(f"subject {subject}", test, _NO_SUBJECT, _NO_VERSION)
         except _Missing:
             return []
-        if answer["is_compatible"]:
-            return []
-        said = answer.get("messages") or [answer.get("reason")]
-        return [str(each) for each in said if each] or ["the registry gives no reason"]
 
     def close(self) -> None:
         """Close its connections."""
@@ -189,7 +190,8 @@ class Registry:
         except httpx.TransportError as error:
             kind = type(error).__name__
             raise DependencyUnavailable(_NAME, f"{self.url} does not answer ({kind})") from error
-        except (httpx.InvalidURL, httpx.RequestError, ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, httpx.HTTPError) as error:
+            # the client takes the shape of every answer for granted, and trips over another
             raise OperatorNeeded(
                 f"{self.url} does not answer as a schema registry does", wrong_url
             ) from error
@@ -223,6 +225,13 @@ class Registry:
         )
 
 
+def _shaped(schema: Any) -> Any:
+    """The client's Schema, if there is one in it."""
+    if not isinstance(schema.schema_str, str):
+        raise TypeError("the answer has no schema")
+    return schema
+
+
 def _said(error: SchemaRegistryError) -> str:
     return str(error.error_message).strip().rstrip(".")
 
@@ -238,7 +247,7 @@ def _compact(subject: str, schema: str) -> str:
 
 def _without_password(url: str) -> str:
     parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0:
         raise ValueError("the URL is not http://HOST:PORT or https://HOST:PORT")
     host = parts.netloc.rpartition("@")[2]
     return urlunsplit((parts.scheme, host, parts.path.rstrip("/"), "", ""))

@@ -1,0 +1,1 @@
+"""Real Kafka, a real schema registry, and the embedded broker, started on this machine."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from millstream.errors import MillstreamError
 from ops.kafka.broker import Broker
-from ops.kafka.process import until_signalled, write_ready_file
+from ops.kafka.process import stop_requests, write_ready_file
 
 
 def main() -> int:
@@ -19,18 +19,17 @@ def main() -> int:
     parser.add_argument("--heap-mb", type=int, default=512, help="its Java heap (default 512)")
     parser.add_argument("--ready-file", type=Path, help="written, with the address, once it is up")
     options = parser.parse_args()
+    asked_to_stop = stop_requests()
     try:
         with Broker(options.data, port=options.port, heap_mb=options.heap_mb) as broker:
             sys.stdout.write(f"{broker.bootstrap}\n")
             sys.stdout.flush()
             if options.ready_file is not None:
                 write_ready_file(options.ready_file, broker.bootstrap)
-            until_signalled()
+            asked_to_stop.wait()
     except MillstreamError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
-    except KeyboardInterrupt:
-        return 0
     return 0
 
 

@@ -10,11 +10,15 @@ import re
 import subprocess
 import uuid
 from dataclasses import dataclass
+from pathlib import Path
 
-from millstream.errors import DependencyUnavailable
+from confluent_kafka.admin import AdminClient
+
+from millstream.errors import DependencyUnavailable, OperatorNeeded
 from ops.kafka.fetch import fetch_kafka, java
 
 _BYTES = "org.apache.kafka.common.serialization.BytesDeserializer"
+_LOG4J = Path(__file__).with_name("log4j2-stderr.xml")  # stdout is for records
 _FIELD, _HEADER = "\x1f", "\x1e"  # control characters never occur in what it prints
 _ESCAPE = re.compile(rb"\\x([0-9A-F]{2})")
 
@@ -50,11 +54,15 @@ def console_consume(
     idle_ms: the silence after which it stops. Too low and it stops before its group has formed
         (4 s on a fresh broker, more on a busy machine); too high and each call lasts longer.
     timeout_s: the limit for the whole run.
-    Raises DependencyUnavailable: the program failed or took too long; the error quotes it.
+    Raises OperatorNeeded: there is no such topic (the program itself would wait, and print
+    nothing). DependencyUnavailable: it failed or took too long; the error quotes it.
     """
+    topics = AdminClient({"bootstrap.servers": bootstrap}).list_topics(timeout=timeout_s).topics
+    if topic not in topics:
+        raise OperatorNeeded(f"topic {topic} is not on {bootstrap}", "Create it, or correct it")
     argv = [
         java(), "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
-        "-Dlog4j2.level=ERROR", "-cp", f"{fetch_kafka()}/*",
+        f"-Dlog4j2.configurationFile={_LOG4J.as_uri()}", "-cp", f"{fetch_kafka()}/*",
         "org.apache.kafka.tools.consumer.ConsoleConsumer",
         "--bootstrap-server", bootstrap, "--topic", topic, "--from-beginning",
         "--isolation-level", isolation, "--timeout-ms", str(idle_ms),

@@ -182,8 +182,11 @@ def listening(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def until_signalled() -> None:
-    """Wait for Ctrl-C or SIGTERM, which from here on no longer end the process by themselves."""
+def stop_requests() -> threading.Event:
+    """An event that Ctrl-C and SIGTERM set, which from here on do not end the process themselves.
+
+    Call it in the main thread before anything is started that must be stopped.
+    """
     asked = threading.Event()
 
     def ask(_number: int, _frame: Any) -> None:
@@ -191,7 +194,7 @@ def until_signalled() -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, ask)
-    asked.wait()
+    return asked
 
 
 def write_ready_file(path: Path, text: str) -> None:
