@@ -186,7 +186,8 @@ def _latency(record: Seen) -> str:
 
 
 def _all_fields(record: Seen) -> str:
-    return " ".join(f"{name}={_cell(value)}" for name, value in record.fields.items())
+    shown = _plain(record.fields)
+    return " ".join(f"{name}={value}" for name, value in shown.items())
 
 
 def _source(record: Seen) -> str:
