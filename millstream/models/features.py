@@ -7,7 +7,6 @@ column by column, always whole columns, never a Python loop over rows.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,6 +46,7 @@ class FeatureReader:
         self._elements = elements
         self._numbers_only = all(feature.type == "number" for feature in card.features)
         self._fast_schema: pa.Schema | None = None
+        self._fast_columns: list[int] = []
 
     def read(self, batch: pa.RecordBatch) -> Rows:
         """The rows of `batch` that the model may see; columns that are no features are ignored."""
@@ -74,12 +74,11 @@ class FeatureReader:
         """[rows, features] where every number is there and finite, else None."""
         if not self._numbers_only or batch.num_rows == 0 or not self._is_fast(batch.schema):
             return None
-        columns = batch.select(self._names)
-        matrix: Array = columns.to_tensor(null_to_nan=True, row_major=True).to_numpy()
-        kind = self._elements[self._tensor or ""]
-        if matrix.dtype != kind:
-            with np.errstate(over="ignore"):
-                matrix = matrix.astype(kind)
+        columns = batch.select(self._fast_columns)
+        # NumPy turns columns into rows faster than Arrow does (31 µs against 46 for 1,024 rows).
+        matrix: Array = columns.to_tensor(null_to_nan=True, row_major=False).to_numpy()
+        with np.errstate(over="ignore"):
+            matrix = matrix.astype(self._elements[self._tensor or ""], order="C", copy=False)
         return matrix if np.isfinite(matrix).all() else None
 
     def _is_fast(self, schema: pa.Schema) -> bool:
@@ -96,6 +95,7 @@ class FeatureReader:
         wide = pa.float64() in types and all(pa.types.is_integer(t) or _is_float(t) for t in types)
         if floats or wide:
             self._fast_schema = schema
+            self._fast_columns = [schema.get_field_index(name) for name in self._names]
         return floats or wide
 
     def _column_by_column(self, batch: pa.RecordBatch) -> Rows:
@@ -131,6 +131,9 @@ class FeatureReader:
         column = batch.column(index)
         if pa.types.is_dictionary(column.type):
             column = column.dictionary_decode()
+        elif pa.types.is_temporal(column.type) and feature.type == "number":
+            # Avro's own number under a date or time: days, milliseconds or microseconds.
+            column = column.cast(pa.int32() if column.type.bit_width == 32 else pa.int64())
         if not _fits(feature, column.type):
             fate.refuse_all(
                 "wrong_type",
@@ -170,9 +173,7 @@ class _Fate:
 def _category(column: pa.Array, feature: Feature, fate: _Fate) -> Array:
     if column.null_count:
         if feature.missing_value is None:
-            fate.refuse(
-                _to_mask(pc.is_null(column)), "null_feature", f"feature {feature.name!r} is null"
-            )
+            _refuse(fate, _nulls(column), "null_feature", feature)
         column = pc.fill_null(column.cast(pa.string()), feature.missing_value or "")
     values: Array = column.to_numpy(zero_copy_only=False)
     return values.astype(object, copy=False)
@@ -180,29 +181,27 @@ def _category(column: pa.Array, feature: Feature, fate: _Fate) -> Array:
 
 def _number(column: pa.Array, feature: Feature, element: np.dtype[Any], fate: _Fate) -> Array:
     if column.null_count and feature.missing == "refuse":
-        fate.refuse(
-            _to_mask(pc.is_null(column)), "null_feature", f"feature {feature.name!r} is null"
-        )
+        _refuse(fate, _nulls(column), "null_feature", feature)
     if not _is_float(column.type) or column.null_count:
         column = pc.fill_null(column.cast(pa.float64(), safe=False), np.nan)
     wide: Array = column.to_numpy()
     with np.errstate(over="ignore", invalid="ignore"):
         values: Array = wide.astype(element, copy=False)
-    if np.isfinite(wide).all() and (element.kind != "f" or np.isfinite(values).all()):
-        if element.kind == "i":
-            _only(fate, wide, lambda x: np.abs(x) <= WHOLE_MAX, "not_whole", feature)
-            _only(fate, wide, lambda x: x == np.trunc(x), "not_whole", feature)
+    if element.kind == "f" and np.isfinite(values).all():
         return values
     if feature.missing == "refuse":
-        _only(fate, wide, lambda x: ~np.isnan(x), "nan_feature", feature)
-    _only(fate, wide, lambda x: ~np.isinf(x), "infinite_feature", feature)
+        _refuse(fate, np.isnan(wide), "nan_feature", feature)
+    _refuse(fate, np.isinf(wide), "infinite_feature", feature)
     if element.kind == "f":
-        inside = ~np.isinf(values)
-        _only(fate, wide, lambda x: inside | np.isinf(x), "out_of_range_feature", feature)
+        _refuse(fate, np.isinf(values) & ~np.isinf(wide), "out_of_range_feature", feature)
+    elif element.kind == "i":
+        whole = (np.abs(wide) <= WHOLE_MAX) & (wide == np.trunc(wide))
+        _refuse(fate, ~whole, "not_whole", feature)
     return values
 
 
 _REASONS = {
+    "null_feature": "feature {!r} is null",
     "nan_feature": "feature {!r} is not a number",
     "infinite_feature": "feature {!r} is infinite",
     "out_of_range_feature": "feature {!r} is too large for the model's float32",
@@ -210,10 +209,8 @@ _REASONS = {
 }
 
 
-def _only(
-    fate: _Fate, values: Array, good: Callable[[Array], Mask], name: str, feature: Feature
-) -> None:
-    fate.refuse(~good(values), name, _REASONS[name].format(feature.name))
+def _refuse(fate: _Fate, rows: Mask, name: str, feature: Feature) -> None:
+    fate.refuse(rows, name, _REASONS[name].format(feature.name))
 
 
 def _fits(feature: Feature, kind: pa.DataType) -> bool:
@@ -239,6 +236,6 @@ def _is_float(kind: pa.DataType) -> bool:
     return bool(pa.types.is_float32(kind) or pa.types.is_float64(kind))
 
 
-def _to_mask(nulls: pa.Array) -> Mask:
-    mask: Mask = nulls.to_numpy(zero_copy_only=False)
+def _nulls(column: pa.Array) -> Mask:
+    mask: Mask = pc.is_null(column).to_numpy(zero_copy_only=False)
     return mask

@@ -13,6 +13,8 @@ import numpy as np
 from millstream.errors import BundleInvalid
 from millstream.models.trees import Forest, Link, Tree
 
+LIGHTGBM_ZERO = float(np.float32(1e-35))
+
 _LIGHTGBM_LINKS = {
     "regression": Link.IDENTITY,
     "regression_l1": Link.IDENTITY,
@@ -88,10 +90,10 @@ def _lightgbm_tree(root: dict[str, Any], share: float) -> Tree:
         if node["decision_type"] == "==":
             members[int(index)] = [int(value) for value in node["threshold"].split("||")]
             continue  # LightGBM sends a missing category right
-        threshold[index] = node["threshold"]
+        threshold[index] = _around_zero(node["threshold"])
         # Without missing values in training, LightGBM reads a NaN as 0.
         nan = node["missing_type"] == "NaN"
-        missing_left[index] = node["default_left"] if nan else threshold[index] >= 0
+        missing_left[index] = node["default_left"] if nan else node["threshold"] >= 0
     if any("leaf_coeff" in node for node in nodes):
         raise BundleInvalid("linear trees have no ONNX form", "Train with linear_tree=False")
     return Tree(
@@ -104,6 +106,13 @@ def _lightgbm_tree(root: dict[str, Any], share: float) -> Tree:
         value=np.array([[node.get("leaf_value", 0.0) * share] for node in nodes], np.float64),
         members=members,
     )
+
+
+def _around_zero(threshold: float) -> float:
+    """LightGBM takes |x| <= 1e-35 for 0: the same split on x itself."""
+    if -LIGHTGBM_ZERO <= threshold < 0:
+        return float(np.nextafter(-LIGHTGBM_ZERO, -np.inf))
+    return LIGHTGBM_ZERO if 0 <= threshold < LIGHTGBM_ZERO else threshold
 
 
 def _refuse_zero_as_missing(node: dict[str, Any]) -> None:

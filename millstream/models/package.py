@@ -92,7 +92,8 @@ def parity(bundle: Bundle, model: Any, sample: Any) -> float:
     """
     frame = _with_nan_rows(_frame(bundle.card, sample), bundle.card)
     table = pa.Table.from_pandas(frame, preserve_index=False)  # pandas strings come in chunks
-    batch = pa.RecordBatch.from_struct_array(table.combine_chunks().to_struct_array().chunk(0))
+    batches = table.combine_chunks().to_batches()
+    batch = batches[0] if batches else pa.RecordBatch.from_pylist([], schema=table.schema)
     session = Session(bundle)
     try:
         scored = session.score(batch)

@@ -30,6 +30,7 @@ Provider = Literal["cpu", "cuda"]
 
 # A probability may stray this far from [0, 1] by rounding.
 PROBABILITY_SLACK = 1e-5
+FAR = float(np.finfo(np.float64).max)
 # Runs that may be stopped in one call of `score` before what is left is refused unsplit.
 STOPS_MAX = 12
 
@@ -67,8 +68,8 @@ class Session:
     """One loaded model. Not for several threads at once: make a session for each.
 
     bundle: what `Bundle.load` returned.
-    threads: ONNX Runtime's threads, this one included. One gives bit-identical scores whatever
-    the batch; more may add up a tree ensemble in another order (differences of one last bit).
+    threads: ONNX Runtime's threads, this one included. With one, a row's scores are the same bits
+    in every batch; more may add up a tree ensemble in another order (differences of a last bit).
     provider: `cuda` where this onnxruntime has it, else the CPU and `provider_note` says why.
     batch_rows_max: larger batches are scored in pieces of this many rows.
     score_s_max: seconds after which a run is stopped (between 1 and 1.5 times that); None never.
@@ -94,6 +95,8 @@ class Session:
         elements = {port.name: _ELEMENTS[port.type] for port in self._ort.get_inputs()}
         self._reader = FeatureReader(bundle.card, elements)
         self._outputs = [bundle.card.output.scores]
+        types = {port.name: port.type for port in self._ort.get_outputs()}
+        self._even = types[bundle.card.output.scores] == "tensor(double)"
         self._labels = pa.array(bundle.card.labels, pa.string())
         self._threshold = bundle.card.threshold or 0.0
         self._positive = -1
@@ -177,6 +180,11 @@ class Session:
 
     def _run(self, feeds: dict[str, Array], rows: int) -> Floats:
         """[rows, k] float64. Raises _CannotScore."""
+        if self._even and rows % 2:
+            # ONNX Runtime's exponentials of doubles work on pairs, and otherwise on what is left
+            # over: the last of an odd batch would differ from itself elsewhere by one bit.
+            doubled = {name: np.concatenate((array, array[-1:])) for name, array in feeds.items()}
+            return self._run(doubled, rows + 1)[:rows]
         watchdog = self._watchdog
         options = self._options
         if watchdog is not None:
@@ -214,15 +222,21 @@ class Session:
         self, rows: npt.NDArray[np.int64], scores: Floats, refusals: list[Refusal]
     ) -> tuple[npt.NDArray[np.int64], Floats]:
         """Without the rows whose answer is not a number or not a probability."""
-        checks = [("non_finite_score", "the model's answer is not a finite number")]
-        bad = [~np.isfinite(scores)]
-        if self._card.kind != "regression":
-            checks.append(("not_a_probability", "the model's answer is not between 0 and 1"))
-            bad.append((scores < -PROBABILITY_SLACK) | (scores > 1 + PROBABILITY_SLACK))
-        if not any(mask.any() for mask in bad):
+        probabilities = self._card.kind != "regression"
+        low, high = (-PROBABILITY_SLACK, 1 + PROBABILITY_SLACK) if probabilities else (-FAR, FAR)
+        # A NaN makes both comparisons false.
+        if not len(rows) or (scores.min() >= low and scores.max() <= high):
             return rows, scores
+        checks = (
+            (~np.isfinite(scores), "non_finite_score", "the model's answer is not finite"),
+            (
+                ~((scores >= low) & (scores <= high)),
+                "not_a_probability",
+                "the model's answer is not between 0 and 1",
+            ),
+        )
         sound = np.ones(len(rows), np.bool_)
-        for (name, reason), mask in zip(checks, bad, strict=True):
+        for mask, name, reason in checks:
             lines = np.flatnonzero(mask.any(axis=1) & sound)
             refusals += [Refusal(int(rows[i]), Stage.SCORE, name, reason) for i in lines]
             sound[lines] = False
@@ -237,15 +251,15 @@ class Session:
             label = pa.nulls(count, pa.string())
             return Scored(rows, scores, scores[:, 0], label, nothing, refusals)
         if self._card.kind == "binary":
-            score = scores[:, self._positive]
-            chosen = np.where(score >= self._threshold, self._positive, 1 - self._positive)
+            score, other = scores[:, self._positive], scores[:, 1 - self._positive]
+            yes = score >= self._threshold
+            chosen = yes if self._positive == 1 else ~yes
+            confidence = np.where(yes, score, other)
         else:
             chosen = scores.argmax(axis=1)
-            score = scores.max(axis=1)
-        confidence = scores[np.arange(count), chosen]
-        return Scored(
-            rows, scores, score, self._labels.take(pa.array(chosen)), confidence, refusals
-        )
+            score = confidence = scores.max(axis=1)
+        label = self._labels.take(pa.array(chosen.astype(np.int64, copy=False)))
+        return Scored(rows, scores, score, label, confidence, refusals)
 
 
 class _CannotScore(Exception):

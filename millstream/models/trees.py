@@ -88,13 +88,18 @@ class Forest:
             graph.node.append(helper.make_node("Cast", [name], ["tree_f32"], to=TensorProto.FLOAT))
             name = "tree_f32"
         graph.node.append(helper.make_node("Cast", [name], ["tree_in"], to=TensorProto.DOUBLE))
+        name = "tree_in"
+        codes = sorted({int(tree.feature[n]) for tree in self.trees for n in tree.members})
+        if codes:
+            name = "tree_codes"
+            _add_truncation(graph, codes, "tree_in", name)
         if self._wide:
-            graph.node.append(_ensemble_3(self, "tree_in", "tree_sum32"))
+            graph.node.append(_ensemble_3(self, name, "tree_sum32"))
             graph.node.append(
                 helper.make_node("Cast", ["tree_sum32"], ["tree_sum"], to=TensorProto.DOUBLE)
             )
         else:
-            graph.node.append(_ensemble_5(self, "tree_in", "tree_sum"))
+            graph.node.append(_ensemble_5(self, name, "tree_sum"))
         self._add_link(graph, "tree_sum", scores)
 
     def _add_link(self, graph: onnx.GraphProto, source: str, scores: str) -> None:
@@ -121,6 +126,31 @@ class Forest:
                 Link.IDENTITY: "Identity",
             }[self.link]
             nodes.append(helper.make_node(operator, [source], [scores]))
+
+
+def _add_truncation(graph: onnx.GraphProto, codes: list[int], source: str, target: str) -> None:
+    """Cut the fractions of these columns towards zero: the number 3.5 is the category 3."""
+    width = max(codes) + 1
+    constants = {
+        "tree_is_code": np.isin(np.arange(width), codes),
+        "tree_start": np.array([0]),
+        "tree_split": np.array([width]),
+        "tree_end": np.array([np.iinfo(np.int64).max]),
+        "tree_axis": np.array([1]),
+    }
+    for name, array in constants.items():
+        graph.initializer.append(numpy_helper.from_array(array, name))
+    for operator, inputs, output in (
+        ("Slice", [source, "tree_start", "tree_split", "tree_axis"], "tree_head"),
+        ("Slice", [source, "tree_split", "tree_end", "tree_axis"], "tree_tail"),
+        ("Abs", ["tree_head"], "tree_size"),
+        ("Floor", ["tree_size"], "tree_floor"),
+        ("Sign", ["tree_head"], "tree_sign"),
+        ("Mul", ["tree_floor", "tree_sign"], "tree_cut"),
+        ("Where", ["tree_is_code", "tree_cut", "tree_head"], "tree_coded"),
+    ):
+        graph.node.append(helper.make_node(operator, inputs, [output]))
+    graph.node.append(helper.make_node("Concat", ["tree_coded", "tree_tail"], [target], axis=1))
 
 
 def _constant(name: str, value: float) -> onnx.TensorProto:
