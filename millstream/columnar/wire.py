@@ -1,8 +1,9 @@
 """Many records at once, through pyruhvro, and the proof that it read each of them exactly.
 
 pyruhvro 0.4 (Rust, Avro to Arrow) is fast and stays within the record, but it takes more than Avro
-allows: bytes after the last field, ints of 64 bits cut to 32, varints whose tenth byte carries bits
-that it drops, a repeated key in a map. And it panics on some types. So:
+allows: bytes after the last field, strings that are not UTF-8, ints of 64 bits cut to 32, varints
+whose tenth byte carries bits that it drops, a repeated key in a map. And it panics on some types.
+So:
 
 1. It is only given types that it reads well: every integer, date, time and enum position as
    ``long``; float, double, boolean, string; arrays, maps, records and nullable unions of those.
@@ -26,13 +27,22 @@ import json
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import count
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyruhvro
 
+from millstream.columnar.measure import (
+    Longs,
+    fixed_width,
+    longs_of,
+    measure,
+    text_lengths,
+    varint_bytes,
+    varint_limits,
+)
 from millstream.columnar.resolve import (
     Choice,
     Default,
@@ -46,13 +56,7 @@ from millstream.columnar.resolve import (
 from millstream.columnar.rows import repeat
 from millstream.columnar.schema import Plain
 
-Longs: TypeAlias = npt.NDArray[np.int64]
-
-NOT_ALLOWED: Final = 1 << 34  # longer than a record can be; a billion of them do not overflow
-NINE_BYTES: Final = (-(2**62), 2**62 - 1)  # what a varint of nine bytes holds
 _STRING: Final = pa.string().id
-_WIDTHS: Final = {"float": 4, "double": 8, "boolean": 1}
-_THRESHOLDS: Final = [np.uint64(1 << (7 * size)) for size in range(1, 10)]
 
 
 class BatchUnreadable(Exception):
@@ -71,7 +75,7 @@ class WireReader:
         self._identity = pyruhvro.avro_to_arrow_schema(self._schema).equals(columns) and [
             i for _, i in plan.picks
         ] == list(range(len(plan.reads)))
-        widths = [_width(read) for _, read in plan.reads]
+        widths = [fixed_width(read) for _, read in plan.reads]
         self._fixed_bytes = sum(width for width in widths if width is not None)
         self._varying = [i for i, width in enumerate(widths) if width is None]
 
@@ -108,17 +112,17 @@ class WireReader:
             if isinstance(plan, Maybe) and not array.null_count:
                 plan = plan.value
                 total += 1
-            allowed = _varint_limits(plan)
+            allowed = varint_limits(plan)
             if allowed is None:
                 total += measure(plan, array)
                 continue
             limits.append(allowed)
             if array.type.id == _STRING:
-                lengths = _lengths(array)
+                lengths = text_lengths(array)
                 total += lengths
                 varints.append(lengths)
             else:
-                varints.append(_longs(array))
+                varints.append(longs_of(array))
         if varints:
             total += varint_bytes(np.stack(varints), np.array(limits)).sum(axis=0)
         return total
@@ -182,127 +186,6 @@ class _Wire:
                 return ["null", value] if plan.null_index == 0 else [value, "null"]
 
 
-def _width(plan: Plan) -> int | None:
-    """The length of every value, where all have the same and none is forbidden."""
-    if isinstance(plan, Leaf) and isinstance(plan.writer, Plain):
-        return _WIDTHS.get(plan.writer.kind)
-    return None
-
-
-def measure(plan: Plan, array: Any) -> Longs:
-    """Bytes that Avro needs for each value of a wire array, or at least NOT_ALLOWED.
-
-    Values under a null of an enclosing record are measured too; its Maybe discards them.
-    """
-    sizes: Longs
-    match plan:
-        case Leaf():
-            sizes = _measure_leaf(plan, array)
-        case Choice():
-            sizes = _varint_bytes(_longs(array), (0, len(plan.symbols) - 1))
-            unknown = [i for i, symbol in enumerate(plan.symbols) if symbol is None]
-            if unknown:
-                sizes[np.isin(_longs(array), unknown)] = NOT_ALLOWED
-        case Items():
-            sizes = _measure_blocks(array, measure(plan.items, array.values))
-        case Entries():
-            keys, values = array.keys, array.items
-            sizes = _measure_blocks(array, _measure_strings(keys) + measure(plan.values, values))
-            sizes[_repeats_a_key(keys, _offsets(array))] = NOT_ALLOWED
-        case Fields():
-            sizes = np.zeros(len(array), dtype=np.int64)
-            for i, (_, read) in enumerate(plan.reads):
-                sizes += measure(read, array.field(i))
-        case Maybe():
-            sizes = 1 + measure(plan.value, array)
-            if array.null_count:
-                valid = array.is_valid().to_numpy(zero_copy_only=False)
-                sizes = np.where(valid, sizes, NOT_ALLOWED if plan.null_refused else 1)
-    return sizes
-
-
-def _measure_leaf(plan: Leaf, array: Any) -> Longs:
-    assert isinstance(plan.writer, Plain)
-    width = _WIDTHS.get(plan.writer.kind)
-    if width is not None:
-        return np.full(len(array), width, dtype=np.int64)
-    if plan.writer.kind == "string":
-        return _measure_strings(array)
-    limits = _varint_limits(plan)
-    assert limits is not None
-    return _varint_bytes(_longs(array), limits)
-
-
-def _varint_limits(plan: Plan) -> tuple[int, int] | None:
-    """What may stand in the one varint of a value; None if a value is not a varint and bytes."""
-    match plan:
-        case Leaf(writer=Plain(kind="string")):
-            return NINE_BYTES
-        case Leaf(writer=Plain(kind="int" | "long")):
-            low, high = plan.limits
-            return max(low, NINE_BYTES[0]), min(high, NINE_BYTES[1])
-        case Choice() if None not in plan.symbols:
-            return 0, len(plan.symbols) - 1
-    return None
-
-
-def _measure_strings(array: Any) -> Longs:
-    sizes = _lengths(array)
-    return sizes + _varint_bytes(sizes, NINE_BYTES)
-
-
-def varint_bytes(values: Longs, limits: Longs) -> Longs:
-    """Bytes of each value's zigzag varint; NOT_ALLOWED outside its field's limits.
-
-    values: fields by rows. limits: smallest and largest allowed value by field.
-    """
-    if not values.shape[1]:
-        return np.zeros_like(values)
-    zigzag = ((values << 1) ^ (values >> 63)).view(np.uint64)
-    sizes = np.empty_like(values)
-    shortest, longest = zigzag.min(axis=1).tolist(), zigzag.max(axis=1).tolist()
-    for field, (least, most) in enumerate(zip(shortest, longest, strict=True)):
-        first, last = _size(least), _size(most)
-        sizes[field] = first
-        for threshold in _THRESHOLDS[first - 1 : last - 1]:
-            sizes[field] += zigzag[field] >= threshold
-    low, high = limits[:, :1], limits[:, 1:]
-    outside = (values < low) | (values > high)
-    if outside.any():
-        sizes[outside] = NOT_ALLOWED
-    return sizes
-
-
-def _varint_bytes(values: Longs, limits: tuple[int, int]) -> Longs:
-    sizes: Longs = varint_bytes(values.reshape(1, -1), np.array([limits]))[0]
-    return sizes
-
-
-def _size(zigzag: int) -> int:
-    return max(1, -(-zigzag.bit_length() // 7))
-
-
-def _measure_blocks(array: Any, items: Longs) -> Longs:
-    """An array or map, written as one block and the zero that ends it."""
-    offsets, counts = _offsets(array), _lengths(array)
-    before = np.concatenate((np.zeros(1, dtype=np.int64), np.cumsum(items)))
-    sizes = before[offsets[1:]] - before[offsets[:-1]] + 1
-    return sizes + np.where(counts > 0, _varint_bytes(counts, NINE_BYTES), 0)
-
-
-def _repeats_a_key(keys: Any, offsets: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
-    """For each map, whether a key comes twice."""
-    repeats = np.zeros(len(offsets) - 1, dtype=np.bool_)
-    if len(keys):
-        codes = keys.dictionary_encode()
-        rows = np.repeat(np.arange(len(repeats)), np.diff(offsets))
-        pairs = rows * len(codes.dictionary) + codes.indices.to_numpy()
-        pairs.sort()
-        twice = pairs[1:][pairs[1:] == pairs[:-1]]
-        repeats[twice // len(codes.dictionary)] = True
-    return repeats
-
-
 def convert(plan: Plan, array: Any) -> Any:
     """A wire array of allowed values as the reader's column. The array must not be a slice."""
     assert array.offset == 0, f"a slice from {array.offset}"
@@ -350,7 +233,7 @@ def _convert_leaf(plan: Leaf, array: Any) -> Any:
         return array.cast(column)
     if plan.writer.kind == "float":
         return _with_nulls(array, np.frombuffer(array.buffers()[1], np.float32), column)
-    longs = _longs(array)
+    longs = longs_of(array)
     if column.bit_width == 64 and not pa.types.is_floating(column):
         return array.view(column)  # the same eight bytes as a time or a timestamp
     return _with_nulls(array, longs, column)
@@ -363,27 +246,6 @@ def _with_nulls(array: Any, values: npt.NDArray[Any], column: Any) -> Any:
     return pa.Array.from_buffers(column, len(array), [array.buffers()[0], data])
 
 
-def _longs(array: Any) -> Longs:
-    """The values of an int64 array; whatever lies under a null is zero or garbage."""
-    if not len(array):
-        return np.zeros(0, dtype=np.int64)
-    start = array.offset
-    return np.frombuffer(array.buffers()[1], np.int64)[start : start + len(array)]
-
-
-def _lengths(array: Any) -> Longs:
-    """The lengths of strings, arrays or maps."""
-    offsets = _offsets(array)
-    return np.subtract(offsets[1:], offsets[:-1], dtype=np.int64)
-
-
 @lru_cache(maxsize=64)
 def _symbols(symbols: tuple[str | None, ...]) -> Any:
     return pa.array(symbols, pa.string())
-
-
-def _offsets(array: Any) -> npt.NDArray[np.int32]:
-    if not len(array):
-        return np.zeros(1, dtype=np.int32)
-    start = array.offset
-    return np.frombuffer(array.buffers()[1], np.int32)[start : start + len(array) + 1]
