@@ -51,19 +51,25 @@ def _line(model: type[BaseModel], problem: Any) -> str:
     name = ".".join(path) or "the file"
     if problem["type"] == "extra_forbidden":
         owner = _owner(model, path[:-1])
-        hint = nearest(path[-1], list(owner.model_fields)) if owner else ""
+        hint = nearest(path[-1], _keys(owner)) if owner else ""
         return f"unknown key {name}{hint}"
     if problem["type"] == "missing":
         return f"{name} is missing"
-    return f"{name}: {problem['msg']}"
+    return f"{name}: {problem['msg'].removeprefix('Value error, ')}"
+
+
+def _keys(model: type[BaseModel]) -> list[str]:
+    """What may be written: the alias where a field has one."""
+    return [field.alias or name for name, field in model.model_fields.items()]
 
 
 def _owner(model: type[BaseModel], path: list[str]) -> type[BaseModel] | None:
     """The model class at `path` below `model`, if it is one."""
     for part in path:
-        field = model.model_fields.get(part)
-        if field is None:
+        named = {field.alias or name: field for name, field in model.model_fields.items()}
+        if part not in named:
             return None
+        field = named[part]
         types = [field.annotation, *get_args(field.annotation)]
         inner = [t for t in types if isinstance(t, type) and issubclass(t, BaseModel)]
         if not inner:
