@@ -112,9 +112,11 @@ class EventSchema:
     @classmethod
     def parse(cls, text: str, path: Path) -> EventSchema:
         try:
+            json.loads(text)  # its errors name the line; avro's quote the whole file
             parsed = avro.schema.parse(text)
-        except (avro.errors.AvroException, json.JSONDecodeError, RecursionError) as why:
-            raise StreamInvalid(f"{path} is no Avro schema: {why}", "Mend the schema") from None
+        except (avro.errors.AvroException, ValueError, RecursionError) as why:
+            said = " ".join(str(why).split())[:300]
+            raise StreamInvalid(f"{path} is no Avro schema: {said}", "Mend the schema") from None
         if parsed.type != "record":
             raise StreamInvalid(f"{path} is an Avro {parsed.type}", "An event is an Avro record")
         fields = {f["name"]: _event_field(f) for f in json.loads(text)["fields"]}
