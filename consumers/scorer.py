@@ -23,7 +23,7 @@ from consumers.registry import Registry
 from millstream.contracts import contract
 from millstream.errors import Refusal
 from millstream.fit import require_fit
-from millstream.letters import DeadLetter, attempt_of, to_headers
+from millstream.letters import DeadLetter, attempt_of, fitted
 from millstream.models.bundle import Bundle
 from millstream.models.session import Session
 from millstream.offsets import Partition
@@ -136,8 +136,8 @@ class Scorer:
             model_version=self._bundle.version,
             refused_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
         )
-        headers = to_headers(letter, own)
-        return Letter(letter.source_partition, records.keys[row], records.values[row], headers)
+        _, key, value, headers = fitted(letter, records.keys[row], records.values[row], own)
+        return Letter(letter.source_partition, key, value, headers)
 
 
 def run_scorer(

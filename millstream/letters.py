@@ -8,7 +8,7 @@ UTF-8 text.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 
 from millstream.contracts import contract, dead_letter_headers
@@ -16,6 +16,10 @@ from millstream.errors import RecordRefused, Stage
 from millstream.records import Headers
 
 REASON_CHARS_MAX = 500
+ATTEMPT_MAX = 999_999_999
+LETTER_BYTES_MAX = 9_000_000
+"""Key, value and headers together: below max.message.bytes of the topic and of our producer."""
+_BITS = {"int": 31, "long": 63}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +66,7 @@ def from_headers(headers: Headers) -> DeadLetter:
             continue
         try:
             text = raw.decode()
-            values[field] = int(text) if kind in {"int", "long"} else text
+            values[field] = _number(text, _BITS[kind]) if kind in _BITS else text
         except ValueError:
             raise RecordRefused(
                 Stage.DECODE, "not_a_letter", f"header {name} is no {kind}"
@@ -70,11 +74,54 @@ def from_headers(headers: Headers) -> DeadLetter:
     return DeadLetter(**values)  # type: ignore[arg-type]
 
 
+def fitted(
+    letter: DeadLetter, key: bytes | None, value: bytes | None, own: Headers
+) -> tuple[DeadLetter, bytes | None, bytes | None, list[tuple[str, bytes | None]]]:
+    """The letter with key, value and headers, within LETTER_BYTES_MAX.
+
+    An event may be larger than that: its producer compressed it. What does not fit is left out, the
+    largest first, and the reason names it; the event itself stays at its offset.
+    """
+    headers = to_headers(letter, own)
+    ours = _size(to_headers(letter)) + REASON_CHARS_MAX
+    sizes = {"key": len(key or b""), "value": len(value or b""), "headers": _size(own)}
+    out = []
+    while ours + sum(sizes.values()) > LETTER_BYTES_MAX:
+        largest = max(sizes, key=lambda part: sizes[part])
+        sizes[largest] = 0
+        out.append(largest)
+    if not out:
+        return letter, key, value, headers
+    note = f"; left out as too large: {', '.join(sorted(out))}"
+    letter = replace(letter, reason=letter.reason[: REASON_CHARS_MAX - len(note)] + note)
+    return (
+        letter,
+        None if "key" in out else key,
+        None if "value" in out else value,
+        to_headers(letter, () if "headers" in out else own),
+    )
+
+
 def attempt_of(headers: Headers) -> int:
     """Which attempt this is: 1, or what the redrive wrote into the header."""
     name = dead_letter_headers()["attempt"]
     raw = next((value for key, value in headers if key == name and value), b"1")
-    return int(raw) if raw.isdigit() else 1
+    sane = raw.isdigit() and len(raw) <= len(str(ATTEMPT_MAX))
+    return max(1, int(raw)) if sane else 1
+
+
+def _size(headers: Headers) -> int:
+    return sum(len(name.encode()) + len(value or b"") for name, value in headers)
+
+
+def _number(text: str, bits: int) -> int:
+    """Raises ValueError where the text is no whole number, or beyond `bits` bits and a sign."""
+    if not (text.isascii() and text.removeprefix("-").isdigit()):
+        raise ValueError(text)
+    number = int(text)
+    if not -(2**bits) <= number < 2**bits:
+        raise ValueError(text)
+    return number
 
 
 @cache
