@@ -19,13 +19,14 @@ class CrashPoint:
     """Does nothing, unless the environment names this program."""
 
     def __init__(self, program: str, environ: Mapping[str, str]) -> None:
-        self._step = self._left = 0
+        self._step: int | None = None
+        self._left = 0
         wanted = environ.get(VARIABLE, "")
         if not wanted:
             return
         name, _, rest = wanted.partition(":")
         step, _, times = rest.partition(":")
-        if not step.isdigit() or (times and not times.isdigit()):
+        if not all(part.isdecimal() and int(part) > 0 for part in (step, times or "1")):
             raise SettingsInvalid(f"{VARIABLE}={wanted} is not PROGRAM:STEP[:TIMES]", "Unset it")
         if name == program:
             self._step, self._left = int(step), int(times or "1")
