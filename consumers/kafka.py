@@ -91,7 +91,11 @@ def consumer_config(settings: KafkaSettings, group: str, member: str) -> dict[st
         "max.poll.interval.ms": 300_000,
     }
     if settings.group_protocol == "classic":
+        # A static member that was killed and started again has its partitions back at once; a
+        # dynamic one waits until the group has missed its predecessor. (KIP-848 makes the newcomer
+        # wait instead, so no static members there.)
         config |= {
+            "group.instance.id": member,
             "partition.assignment.strategy": "cooperative-sticky",
             "session.timeout.ms": settings.session_timeout_ms,
             "heartbeat.interval.ms": min(3_000, settings.session_timeout_ms // 3),

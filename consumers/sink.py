@@ -270,7 +270,7 @@ def run_sink(
             ),
         }
         group = f"{stream.name}-sink"
-        consumer = Consumer(consumer_config(kafka, group, group))
+        consumer = Consumer(consumer_config(kafka, group, f"{group}-{settings.slot}"))
         assignment = Assignment(consumer)
         sink = Sink(makers, Tables(warehouse, stream.name), assignment, settings, stop)
         _log.info("writing %s to database %s", ", ".join(makers), stream.name)

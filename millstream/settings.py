@@ -80,6 +80,8 @@ class ScorerSettings(_Settings):
 class SinkSettings(_Settings):
     """MILLSTREAM_SINK_*: the sink."""
 
+    slot: Annotated[int, Field(ge=0)] = 0
+    """Names this process among its group's. Two sinks with one slot fence each other."""
     block_rows_max: Annotated[int, Field(ge=1, le=1_000_000)] = 50_000
     """Too low makes many small parts; too high holds more memory per partition."""
     block_bytes_max: Annotated[int, Field(ge=1_024)] = 64_000_000

@@ -75,7 +75,7 @@ class Stack:
         parts: Parts,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._stream = stream
+        self.stream = stream
         self._folder = folder.absolute()
         self._parts = parts
         self._clock = clock
@@ -115,7 +115,7 @@ class Stack:
         said("topics and tables")
         self._prepare()
         said("scorer and sink")
-        path = str(self._stream.path)
+        path = str(self.stream.path)
         for slot in range(self._parts.scorers):
             self._add_program(f"scorer-{slot}", ["score", path, "--slot", str(slot)])
         self._add_program("sink", ["sink", path])
@@ -158,7 +158,7 @@ class Stack:
         if chosen == "embedded":
             embedded = self._exits.enter_context(EmbeddedBroker())
             for kind in ("events", "predictions", "dead_letters", "outcomes"):
-                embedded.create_topic(self._stream.topic(kind), self._stream.serving.partitions)
+                embedded.create_topic(self.stream.topic(kind), self.stream.serving.partitions)
             self.kafka = KafkaSettings(bootstrap=embedded.bootstrap, embedded=True)
             self.environment["MILLSTREAM_KAFKA_EMBEDDED"] = "true"
         elif chosen == "real":
@@ -184,10 +184,10 @@ class Stack:
 
     def _prepare(self) -> None:
         if not self.kafka.embedded:
-            create_topics(self._stream, self.kafka)
+            create_topics(self.stream, self.kafka)
         warehouse = Warehouse.connect(self.warehouse)
         try:
-            migrate(warehouse, self._stream)
+            migrate(warehouse, self.stream)
         finally:
             warehouse.close()
 

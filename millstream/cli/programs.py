@@ -67,6 +67,10 @@ def sink(
     kafka: Kafka = None,
     registry: RegistryUrl = None,
     warehouse: WarehouseUrl = None,
+    slot: Annotated[
+        int | None,
+        typer.Option(help="Which of several sinks this is. Else MILLSTREAM_SINK_SLOT, or 0."),
+    ] = None,
     ready_file: ReadyFile = None,
 ) -> None:
     """Write a stream's events, predictions and dead letters to ClickHouse until stopped.
@@ -86,7 +90,7 @@ def sink(
     stop = stop_on_signals()
     stream = Stream.load(path)
     brokers = kafka_settings(kafka)
-    settings = from_environment(SinkSettings, os.environ)
+    settings = from_environment(SinkSettings, os.environ, slot=slot)
     require_topics(stream, brokers)
     run_sink(
         stream,
