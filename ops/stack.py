@@ -25,7 +25,7 @@ from millstream.settings import KafkaSettings, RegistrySettings, WarehouseSettin
 from millstream.stream import Stream
 from ops.kafka.broker import Broker
 from ops.kafka.embedded import EmbeddedBroker
-from ops.kafka.process import Child
+from ops.process import Child
 
 READY_S_MAX = 90.0
 STOP_S_MAX = 60.0

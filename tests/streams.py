@@ -1,4 +1,4 @@
-"""Streams for tests: the loans example with a model trained in a second, its events and its poison."""
+"""Streams for tests: the loans example with a model trained in a second, and its events."""
 
 from __future__ import annotations
 

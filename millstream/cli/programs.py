@@ -17,7 +17,6 @@ from millstream.cli.options import (
     kafka_settings,
     log_to_stderr,
     registry_settings,
-    stop_on_signals,
     warehouse_settings,
 )
 
@@ -45,9 +44,10 @@ def score(
     from consumers.topics import require_topics
     from millstream.settings import ScorerSettings, from_environment
     from millstream.stream import Stream
+    from ops.process import stop_requests
 
     log_to_stderr()
-    stop = stop_on_signals()
+    stop = stop_requests()
     stream = Stream.load(path)
     brokers = kafka_settings(kafka)
     settings = from_environment(ScorerSettings, os.environ, slot=slot)
@@ -85,9 +85,10 @@ def sink(
     from consumers.topics import require_topics
     from millstream.settings import SinkSettings, from_environment
     from millstream.stream import Stream
+    from ops.process import stop_requests
 
     log_to_stderr()
-    stop = stop_on_signals()
+    stop = stop_requests()
     stream = Stream.load(path)
     brokers = kafka_settings(kafka)
     settings = from_environment(SinkSettings, os.environ, slot=slot)
@@ -105,4 +106,6 @@ def sink(
 
 def _announce(ready_file: Path | None) -> None:
     if ready_file is not None:
-        ready_file.write_text(f"{os.getpid()}\n", "utf-8")
+        from ops.process import write_ready_file
+
+        write_ready_file(ready_file, str(os.getpid()))

@@ -68,10 +68,11 @@ def kafka(
     Example: millstream kafka .run/kafka --port 9092
     """
     from ops.kafka.broker import Broker
-    from ops.kafka.process import until_signalled, write_ready_file
+    from ops.process import stop_requests, write_ready_file
 
+    stop = stop_requests()
     with Broker(path, port=port) as broker:
         typer.echo(f"Kafka answers at {broker.bootstrap}; Ctrl-C stops it")
         if ready_file is not None:
             write_ready_file(ready_file, broker.bootstrap)
-        until_signalled()
+        stop.wait()

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from millstream.cli.options import StreamPath, log_to_stderr, stop_on_signals
+from millstream.cli.options import StreamPath, log_to_stderr
 
 Part = "embedded, or the address of one that runs already."
 
@@ -31,10 +31,11 @@ def up(
     Example: millstream up examples/loans/stream.toml --kafka real
     """
     from millstream.stream import Stream
+    from ops.process import stop_requests
     from ops.stack import Parts, Stack
 
     log_to_stderr()
-    stop = stop_on_signals()
+    stop = stop_requests()
     stream = Stream.load(path)
     where = folder or Path(".run") / stream.name
     with Stack(stream, where, Parts(kafka, registry, warehouse, scorers)) as stack:

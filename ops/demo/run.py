@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import logging
 import shutil
-import signal
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 
 from rich.console import Console
 from rich.live import Live
@@ -24,6 +21,7 @@ from millstream.errors import MillstreamError, SettingsInvalid
 from millstream.stream import Stream
 from ops.demo.loans import applications, write_stream
 from ops.demo.summary import Counts, Reader, progress_table, summary_tables
+from ops.process import stop_requests
 from ops.stack import Parts, Stack
 
 PATIENCE_S = 60.0
@@ -75,25 +73,22 @@ def run_demo(
     console = Console()
     logging.basicConfig(level=logging.ERROR)
     stream = _fresh_stream(folder, console)
-    with _stopped_by_ctrl_c() as interrupted:
-        stack = Stack(stream, folder / "run", Parts(kafka=kafka))
-        try:
-            with console.status("starting") as status:
-                stack.start(lambda part: status.update(f"starting {part}"))
-            if interrupted.is_set():
-                return 130
-            _say_where(console, stack, stream, folder, kafka)
-            warehouse = Warehouse.connect(stack.warehouse)
-            try:
-                reader = Reader(warehouse, stream.name)
-                feed = Feed(events, rate, seconds)
-                _watch(console, stack, reader, feed, stream, interrupted)
-                return _conclude(console, reader, feed, folder)
-            finally:
-                warehouse.close()
-        finally:
-            with console.status("stopping"):
-                stack.stop()
+    interrupted = stop_requests()
+    stack = Stack(stream, folder / "run", Parts(kafka=kafka))
+    try:
+        with console.status("starting") as status:
+            stack.start(lambda part: status.update(f"starting {part}"))
+        if interrupted.is_set():
+            return 130
+        _say_where(console, stack, stream, folder, kafka)
+        with closing(Warehouse.connect(stack.warehouse)) as warehouse:
+            reader = Reader(warehouse, stream.name)
+            feed = Feed(events, rate, seconds)
+            _watch(console, stack, reader, feed, stream, interrupted)
+            return _conclude(console, reader, feed, folder)
+    finally:
+        with console.status("stopping"):
+            stack.stop()
 
 
 def _fresh_stream(folder: Path, console: Console) -> Stream:
@@ -101,25 +96,6 @@ def _fresh_stream(folder: Path, console: Console) -> Stream:
     shutil.rmtree(folder / "run", ignore_errors=True)
     with console.status("training a model on 20,000 loan applications"):
         return Stream.load(write_stream(folder / "loans"))
-
-
-@contextmanager
-def _stopped_by_ctrl_c() -> Iterator[threading.Event]:
-    """Ctrl-C or SIGTERM only set the event; what stood before is put back."""
-    interrupted = threading.Event()
-
-    def ask_to_stop(number: int, frame: FrameType | None) -> None:
-        del number, frame
-        interrupted.set()
-
-    before = {
-        number: signal.signal(number, ask_to_stop) for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        yield interrupted
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _say_where(console: Console, stack: Stack, stream: Stream, folder: Path, kafka: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from millstream.errors import MillstreamError
 from ops.kafka.broker import Broker
-from ops.kafka.process import stop_requests, write_ready_file
+from ops.process import stop_requests, write_ready_file
 
 
 def main() -> int:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from ops.kafka.fetch import REGISTRY_JAR, fetch_registry, java
-from ops.kafka.process import Child
 from ops.kafka.service import Service
+from ops.process import Child
 
 START_TIMEOUT_S = 120.0
 _API = "/apis/ccompat/v7"

@@ -15,8 +15,8 @@ from confluent_kafka.admin import AdminClient
 
 from millstream.errors import OperatorNeeded
 from ops.kafka.fetch import fetch_kafka, java
-from ops.kafka.process import Child, listening
 from ops.kafka.service import Service
+from ops.process import Child, listening
 
 RECORD_BYTES_MAX = 10 * 1024 * 1024
 START_TIMEOUT_S = 90.0

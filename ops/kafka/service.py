@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import ClassVar, Self
 
 from millstream.errors import DependencyUnavailable, OperatorNeeded
-from ops.kafka.process import Child, free_ports, listening
+from ops.process import Child, free_ports, listening
 
 _STARTS_MAX = 3  # another program may take a free port before the server does
 

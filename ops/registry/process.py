@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 from typing import ClassVar
 
-from ops.kafka.process import Child
 from ops.kafka.service import Service
+from ops.process import Child
 
 START_TIMEOUT_S = 60.0
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import uvicorn
 
 from millstream.errors import OperatorNeeded
-from ops.kafka.process import write_ready_file
+from ops.process import write_ready_file
 from ops.registry.app import Api, LoopbackOnly
 from ops.registry.store import Store
 

@@ -17,7 +17,7 @@ from consumers.registry import Registry
 from consumers.warehouse import Warehouse
 from millstream.stream import Stream
 from ops.kafka.broker import Broker
-from ops.kafka.process import Child
+from ops.process import Child
 from ops.stack import Parts, Stack
 from tests.broker.waiting import wait_for, wait_for_rows
 from tests.crash.audit import assert_exactly_once

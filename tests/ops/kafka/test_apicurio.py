@@ -7,7 +7,7 @@ from pathlib import Path
 from consumers.registry import Registry
 from millstream.settings import RegistrySettings
 from ops.kafka.apicurio import Apicurio
-from tests.ops.kafka.test_process import gone
+from tests.ops.test_process import gone
 
 
 def test_schemas_survive_a_kill_and_stop_leaves_nothing(registry_jars: Path) -> None:

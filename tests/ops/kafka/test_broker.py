@@ -19,8 +19,8 @@ from confluent_kafka.admin import (
 
 from millstream.errors import MillstreamError, OperatorNeeded
 from ops.kafka.broker import RECORD_BYTES_MAX, Broker
-from ops.kafka.process import free_ports, listening
-from tests.ops.kafka.test_process import gone
+from ops.process import free_ports, listening
+from tests.ops.test_process import gone
 
 _WAIT_S = 60.0
 

@@ -13,7 +13,7 @@ import pytest
 
 from millstream.errors import OperatorNeeded
 from ops.kafka.fetch import cache_folder, fetch_kafka, java
-from tests.ops.kafka.test_process import until
+from tests.ops.test_process import until
 
 _FETCH = "from ops.kafka.fetch import fetch_kafka; print(fetch_kafka())"
 

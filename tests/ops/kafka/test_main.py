@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from confluent_kafka.admin import AdminClient
 
-from ops.kafka.process import listening
-from tests.ops.kafka.test_process import until
+from ops.process import listening
+from tests.ops.test_process import until
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -14,7 +14,7 @@ from consumers.registry import Registry
 from millstream.errors import DependencyUnavailable
 from millstream.settings import RegistrySettings
 from ops.registry.process import EmbeddedRegistry
-from tests.ops.kafka.test_process import gone, until
+from tests.ops.test_process import gone, until
 
 SCHEMA = '{"type":"record","name":"E","fields":[{"name":"x","type":"int"}]}'
 

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from millstream.errors import DependencyUnavailable
-from ops.kafka.process import Child, free_ports, listening, write_ready_file
+from ops.process import Child, free_ports, listening, write_ready_file
 
 _DEADLINE_S = 30.0
 _STARTER = """
 import sys, threading
 from pathlib import Path
-from ops.kafka.process import Child
+from ops.process import Child
 child = Child("sleeper", ["sleep", "600"], log=Path(sys.argv[1]))
 print(child.pid, flush=True)
 threading.Event().wait()
