@@ -25,7 +25,7 @@ from confluent_kafka import (
 from consumers.kafka import TransactionAborted, ask, kafka_error, translate
 from millstream.errors import ClientLost, DependencyUnavailable, MillstreamError
 from millstream.offsets import Partition, Positions, Verdict
-from millstream.records import Records
+from millstream.records import TIME_US_MAX, Records
 
 CONSUME_RECORDS_MAX = 1_000
 """librdkafka's best batch: 0.5 to 0.8 µs a record; 100 and 20,000 are slower."""
@@ -213,17 +213,13 @@ class Loop:
             kept = np.flatnonzero(keep)
             messages = [messages[i] for i in kept]
             partitions, offsets = partitions[keep], offsets[keep]
-        stamps = [m.timestamp() for m in messages]
         return Records(
             topic,
             [m.value() for m in messages],
             [m.key() for m in messages],
             partitions,
             offsets,
-            np.array(
-                [t * 1000 if kind != TIMESTAMP_NOT_AVAILABLE else -1 for kind, t in stamps],
-                np.int64,
-            ),
+            _timestamps_us(messages),
             {row: headers for row, m in enumerate(messages) if (headers := m.headers())},
         )
 
@@ -293,6 +289,17 @@ class Loop:
 
 def _start(partition: Partition, offset: int | None) -> TopicPartition:
     return TopicPartition(*partition) if offset is None else TopicPartition(*partition, offset)
+
+
+def _timestamps_us(messages: list[Message]) -> npt.NDArray[np.int64]:
+    """-1 where there is none; a producer may write any 64 bits, so they are bounded."""
+    stamps = (m.timestamp() for m in messages)
+    times = np.fromiter(
+        (t if kind != TIMESTAMP_NOT_AVAILABLE else -1 for kind, t in stamps),
+        np.int64,
+        len(messages),
+    )
+    return np.where(times < 0, -1, np.minimum(times, TIME_US_MAX // 1000) * 1000)
 
 
 def _partition(message: Message) -> Partition:

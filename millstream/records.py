@@ -9,6 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 Headers = Sequence[tuple[str, bytes | None]]
+TIME_US_MIN = -2_208_988_800_000_000
+TIME_US_MAX = 10_413_791_999_999_999
+"""1900-01-01 and the last microsecond of 2299: the times that ClickHouse's DateTime64 holds."""
+SCHEMA_ID_MAX = 2**31 - 1
+"""A registry's ids are Java ints; what a frame says above that is no id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +21,8 @@ class Records:
     """n records of one topic, in the order in which they were consumed.
 
     values, keys: n bytes objects or None, as they were on Kafka.
-    partitions: int32 [n]. offsets: int64 [n]. timestamps_us: int64 [n], UTC, -1 where unknown.
+    partitions: int32 [n]. offsets: int64 [n]. timestamps_us: int64 [n], UTC, -1 where
+    unknown, TIME_US_MAX at most.
     headers: by row, only for rows that have any.
     """
 

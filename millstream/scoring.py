@@ -27,7 +27,7 @@ from millstream.contracts import contract
 from millstream.errors import ContractMismatch, RecordRefused, Refusal, Stage
 from millstream.models.bundle import Bundle
 from millstream.models.session import Scored, Session
-from millstream.records import Records
+from millstream.records import SCHEMA_ID_MAX, TIME_US_MAX, TIME_US_MIN, Records
 from millstream.stream import Stream
 
 SchemaOf = Callable[[int], str]
@@ -95,12 +95,13 @@ class ScoringPlan:
         refusals += [r for r in framed.refusals if r.row not in oversized]
         parts: list[tuple[pa.RecordBatch, npt.NDArray[np.int64]]] = []
         for schema_id, rows in framed.groups.items():
-            schema_ids[rows] = schema_id
+            schema_ids[rows] = schema_id if schema_id <= SCHEMA_ID_MAX else -1
             part = self._decode(schema_id, values, rows, refusals)
             if part is not None:
                 parts.append(part)
         columns, rows = _in_order(parts, self._stream.schema_of_event.text)
         columns, rows = self._identified(columns, rows, refusals)
+        columns, rows = self._dated(columns, rows, refusals)
         scored = self._session.score(columns)
         refusals += [replace(r, row=int(rows[r.row])) for r in scored.refusals]
         if len(scored.rows) != len(rows):
@@ -173,6 +174,24 @@ class ScoringPlan:
             return columns, rows
         return columns.filter(pa.array(good)), rows[good]
 
+    def _dated(
+        self,
+        columns: pa.RecordBatch,
+        rows: npt.NDArray[np.int64],
+        refusals: list[Refusal],
+    ) -> tuple[pa.RecordBatch, npt.NDArray[np.int64]]:
+        """Without the rows whose time no table could hold."""
+        field = self._stream.event.time
+        column = columns.column(field)
+        scale = 1_000 if column.type.unit == "ms" else 1
+        times = np.asarray(column.cast(pa.int64()))
+        good = (times >= TIME_US_MIN // scale) & (times <= TIME_US_MAX // scale)
+        if good.all():
+            return columns, rows
+        reason = f"field {field} is not between the years 1900 and 2299"
+        refusals += [Refusal(int(r), Stage.VALIDATE, "bad_time", reason) for r in rows[~good]]
+        return columns.filter(pa.array(good)), rows[good]
+
     def _columns(
         self,
         columns: pa.RecordBatch,
@@ -193,7 +212,7 @@ class ScoringPlan:
             "event_id": pc.cast(columns.column(event.id), pa.string()),
             "key": pc.cast(columns.column(event.key), pa.string()),
             "event_time": pc.cast(columns.column(event.time), self._type("event_time")),
-            "published_at": _times(published, self._type("published_at")),
+            "published_at": _times(np.maximum(published, 0), self._type("published_at")),
             "scored_at": _times(np.full(count, now), self._type("scored_at")),
             "in_budget": pa.array(latency_us <= self._stream.serving.latency_budget_ms * 1000),
             "score": pa.array(scored.score),
