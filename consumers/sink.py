@@ -263,7 +263,7 @@ def run_sink(
         registry = Registry(registry_settings)
         makers: dict[str, RowMaker] = {
             stream.topic("events"): event_rows(stream, registry.schema),
-            stream.topic("predictions"): prediction_rows(registry.schema),
+            stream.topic("predictions"): prediction_rows(stream, registry.schema),
             stream.topic("dead_letters"): LetterRows(
                 keep_bytes=not stream.privacy.private,
                 keep_key=stream.event.key not in stream.privacy.private,

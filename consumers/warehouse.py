@@ -22,7 +22,7 @@ from millstream.errors import (
 from millstream.settings import WarehouseSettings
 from millstream.stream import Stream
 from millstream.warehouse.blocks import Block, Look, Source
-from millstream.warehouse.ddl import bookkeeping, migrations, pending
+from millstream.warehouse.ddl import bookkeeping, column_changes, migrations, pending
 
 CLICKHOUSE = "ClickHouse"
 INSERT_SETTINGS = {
@@ -168,17 +168,32 @@ def migrate(warehouse: Warehouse, stream: Stream) -> list[str]:
             f"INSERT INTO {stream.name}.migrations (name, digest) "
             f"VALUES ('{step.name}', '{step.digest}')"
         )
+    for statement in column_changes(stream, _columns(warehouse, stream)):
+        warehouse.command(statement)
     return [step.name for step in steps]
 
 
 def require_tables(warehouse: Warehouse, stream: Stream) -> None:
-    """Raise OperatorNeeded where a migration is missing."""
-    names = _missing(warehouse, stream)
+    """Raise OperatorNeeded where a migration is missing, or a column not yet widened."""
+    names = list(_missing(warehouse, stream))
+    if not names and column_changes(stream, _columns(warehouse, stream)):
+        names = ["the wider columns"]
     if names:
         raise OperatorNeeded(
             f"ClickHouse lacks {', '.join(names)} of stream {stream.name}",
             f"Run `millstream migrate {stream.path}`",
         )
+
+
+def _columns(warehouse: Warehouse, stream: Stream) -> dict[str, str]:
+    """Column of `events` -> its type, as ClickHouse has it."""
+    return dict(
+        warehouse.query(
+            "SELECT name, type FROM system.columns "
+            "WHERE database = {name:String} AND table = 'events'",
+            name=stream.name,
+        )
+    )
 
 
 def _missing(warehouse: Warehouse, stream: Stream) -> Iterable[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+import warnings
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -113,7 +114,9 @@ class EventSchema:
     def parse(cls, text: str, path: Path) -> EventSchema:
         try:
             json.loads(text)  # its errors name the line; avro's quote the whole file
-            parsed = avro.schema.parse(text)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # an unknown logical type is its plain type
+                parsed = avro.schema.parse(text)
         except (avro.errors.AvroException, ValueError, RecursionError) as why:
             said = " ".join(str(why).split())[:300]
             raise StreamInvalid(f"{path} is no Avro schema: {said}", "Mend the schema") from None

@@ -100,28 +100,32 @@ class Pending:
     parts: list[pa.Table] = field(default_factory=list)
     rows: int = 0
     bytes: int = 0
-    since: float = 0.0
+    _came: list[float] = field(default_factory=list)  # of each part
+
+    @property
+    def since(self) -> float:
+        return self._came[0] if self._came else 0.0
 
     def add(self, part: pa.Table, now: float) -> None:
         """More rows, above all those already here."""
         if not part.num_rows:
             return
-        if not self.parts:
-            self.since = now
+        self._came.append(now)
         self.parts.append(part)
         self.rows += part.num_rows
         self.bytes += part.nbytes
 
     def drop_through(self, mark: int) -> None:
         """Forget the rows up to the mark: ClickHouse has them."""
-        kept = [part.filter(pc.greater(part.column(OFFSET), mark)) for part in self.parts]
-        self.parts = [part for part in kept if part.num_rows]
+        filtered = [part.filter(pc.greater(part.column(OFFSET), mark)) for part in self.parts]
+        kept = [(part, at) for part, at in zip(filtered, self._came, strict=True) if part.num_rows]
+        self.parts, self._came = [part for part, _ in kept], [at for _, at in kept]
         self.rows = sum(part.num_rows for part in self.parts)
         self.bytes = sum(part.nbytes for part in self.parts)
 
     def clear(self) -> None:
         """Forget everything."""
-        self.parts, self.rows, self.bytes = [], 0, 0
+        self.parts, self._came, self.rows, self.bytes = [], [], 0, 0
 
     def cut(self, rows_max: int) -> Block:
         """The first block: at most rows_max rows, all in the table partition of the first.

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
+from millstream.columnar.schema import AvroType, Enum, Fixed, Plain, Union, parse_record
 from millstream.contracts import SCHEMAS
 from millstream.errors import ContractMismatch
 from millstream.stream import Stream
@@ -15,7 +16,6 @@ from millstream.stream import Stream
 _PLAIN = {
     "string": "String",
     "bytes": "String",
-    "fixed": "String",
     "int": "Int32",
     "long": "Int64",
     "float": "Float32",
@@ -26,8 +26,14 @@ _LOGICAL = {
     "timestamp-millis": "DateTime64(3, 'UTC')",
     "timestamp-micros": "DateTime64(6, 'UTC')",
     "date": "Date32",
-    "uuid": "String",
 }
+_TEXT = ("Nullable(String)", "LowCardinality(Nullable(String))")
+_WIDER = {
+    "Nullable(Int32)": ("Nullable(Int64)", "Nullable(Float32)", "Nullable(Float64)"),
+    "Nullable(Int64)": ("Nullable(Float32)", "Nullable(Float64)"),
+    "Nullable(Float32)": ("Nullable(Float64)",),
+} | dict.fromkeys(_TEXT, _TEXT)
+"""Column type -> the types that it may become: Avro's promotions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,36 +82,53 @@ def pending(applied: dict[str, str], wanted: list[Migration]) -> list[Migration]
 def event_columns(stream: Stream) -> dict[str, str]:
     """ClickHouse column of `events` -> its type, for every event field that is kept.
 
-    Private fields, and nested ones (arrays, maps, records, unions of several), are not kept.
+    Private fields, and nested ones (arrays, maps, records), are not kept. Raises ContractMismatch
+    where a field has a type that cannot be read at all.
     """
-    kept = {}
-    for field in json.loads(stream.schema_of_event.text)["fields"]:
-        kind = clickhouse_type(field["type"])
-        if kind is not None and field["name"] not in stream.privacy.private:
-            kept[field["name"]] = kind
-    return kept
+    fields = parse_record(stream.schema_of_event.text).fields
+    types = {field.name: clickhouse_type(field.type) for field in fields}
+    private = stream.privacy.private
+    return {name: kind for name, kind in types.items() if kind and name not in private}
 
 
-def clickhouse_type(avro_type: Any) -> str | None:
+def clickhouse_type(of: AvroType) -> str | None:
     """The column type of an Avro type, Nullable since an unreadable event has no fields.
 
+    A time of day, a local timestamp and a timestamp in nanoseconds are Avro's plain number.
     None for a type that has no column.
     """
-    if isinstance(avro_type, list):
-        plain = [branch for branch in avro_type if branch != "null"]
-        return clickhouse_type(plain[0]) if len(plain) == 1 else None
-    if isinstance(avro_type, str):
-        found = _PLAIN.get(avro_type)
-        return f"Nullable({found})" if found else None
-    logical = avro_type.get("logicalType")
-    if logical == "decimal":
-        precision, scale = avro_type["precision"], avro_type.get("scale", 0)
-        return f"Nullable(Decimal({precision}, {scale}))" if precision <= 76 else None
-    if logical in _LOGICAL:
-        return f"Nullable({_LOGICAL[logical]})"
-    if avro_type["type"] == "enum":
-        return "LowCardinality(Nullable(String))"
-    return clickhouse_type(avro_type["type"]) if isinstance(avro_type["type"], str) else None
+    match of:
+        case Union():
+            return clickhouse_type(of.inner)
+        case Enum():
+            return "LowCardinality(Nullable(String))"
+        case Plain(logical="decimal") | Fixed(logical="decimal"):
+            return f"Nullable(Decimal({of.precision}, {of.scale}))"
+        case Fixed():
+            return "Nullable(String)"
+        case Plain():
+            found = _LOGICAL.get(of.logical or "") or _PLAIN.get(of.kind)
+            return f"Nullable({found})" if found else None
+    return None
+
+
+def column_changes(stream: Stream, present: Mapping[str, str]) -> list[str]:
+    """Statements that widen the columns of fields whose type was promoted, such as int to long.
+
+    present: column of `events` -> its type now. Raises ContractMismatch for any other change.
+    """
+    changes = []
+    for name, kind in event_columns(stream).items():
+        now = present.get(name, kind)
+        if now == kind:
+            continue
+        if kind not in _WIDER.get(now, ()):
+            raise ContractMismatch(
+                f"column {name} of {stream.name}.events is {now}, the event schema makes it {kind}",
+                "Restore the field's type, or give the field another name",
+            )
+        changes.append(f"ALTER TABLE {stream.name}.events MODIFY COLUMN `{name}` {kind}")
+    return changes
 
 
 def _event_columns(stream: Stream) -> Migration:

@@ -4,24 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from millstream.columnar import FRAME_BYTES, Decoder, arrow_schema, make_decoder, split_frames
 from millstream.contracts import contract
 from millstream.errors import ContractMismatch, RecordRefused, Refusal, Stage
 from millstream.letters import from_headers
-from millstream.records import Records
+from millstream.records import SCHEMA_ID_MAX, TIME_US_MAX, TIME_US_MIN, Records
 from millstream.stream import Stream
 from millstream.warehouse.ddl import event_columns
 
 _TIME = pa.timestamp("us", "UTC")
-TIME_US_MAX = 10_413_791_999_999_999
-"""2299-12-31T23:59:59.999999, the last time that ClickHouse's DateTime64 holds."""
+_US = {"ms": 1_000, "us": 1}
+_US_A_DAY = 86_400_000_000
+_TIME_MIN, _TIME_MAX = (
+    datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=time)
+    for time in (TIME_US_MIN, TIME_US_MAX)
+)
 
 
 class RowMaker(Protocol):
@@ -65,7 +70,7 @@ class AvroRows:
         refusals = list(framed.refusals)
         parts, places = [], []
         for schema_id, group in framed.groups.items():
-            schema_ids[group] = schema_id
+            schema_ids[group] = schema_id if schema_id <= SCHEMA_ID_MAX else -1
             decoder = self._decoder(schema_id)
             if isinstance(decoder, RecordRefused):
                 refusals += [
@@ -78,7 +83,7 @@ class AvroRows:
             names = [field.name for field in self._fields]
             parts.append(pa.Table.from_batches([decoded.columns]).select(names))
             places.append(group[decoded.rows])
-        table = self._spread(parts, places, count)
+        table = _storable(self._spread(parts, places, count))
         keys: Sequence[bytes | None] = records.keys if self._keep_key else [b""] * count
         unreadable = np.full(count, "", object)
         for refusal in refusals:
@@ -169,10 +174,19 @@ def event_rows(stream: Stream, schema_of: Callable[[int], str]) -> AvroRows:
     )
 
 
-def prediction_rows(schema_of: Callable[[int], str]) -> AvroRows:
-    """Rows of `predictions`."""
-    text = contract("prediction").text
-    return AvroRows("predictions", text, [f.name for f in arrow_schema(text)], schema_of)
+def prediction_rows(stream: Stream, schema_of: Callable[[int], str]) -> AvroRows:
+    """Rows of `predictions`. A private key, id or time of the event stays away here too."""
+    text, event, private = contract("prediction").text, stream.event, stream.privacy.private
+    repeated = {"event_id": event.id, "key": event.key, "event_time": event.time}
+    columns = [name for name in arrow_schema(text).names if repeated.get(name) not in private]
+    return AvroRows(
+        "predictions",
+        text,
+        columns,
+        schema_of,
+        keep_bytes=not private,
+        keep_key=event.key not in private,
+    )
 
 
 def coordinates(
@@ -194,9 +208,40 @@ def coordinates(
     }
 
 
+def _storable(table: pa.Table) -> pa.Table:
+    """The columns as ClickHouse's types hold them.
+
+    A time or date beyond the years 1900 to 2299 is null: ClickHouse would store another one, or
+    refuse the whole block. A time without a zone, a time of day and nanoseconds are Avro's number.
+    """
+    columns = []
+    for column in table.columns:
+        kind = column.type
+        if pa.types.is_date32(kind):
+            columns.append(_within(column, column.cast(pa.int32()), _US_A_DAY))
+        elif pa.types.is_timestamp(kind) and kind.tz is not None and kind.unit != "ns":
+            columns.append(_within(column, column.cast(pa.int64()), _US[kind.unit]))
+        elif pa.types.is_timestamp(kind) or pa.types.is_time64(kind):
+            columns.append(column.cast(pa.int64()))
+        elif pa.types.is_time32(kind):
+            columns.append(column.cast(pa.int32()))
+        else:
+            columns.append(column)
+    return pa.table(columns, names=table.column_names)
+
+
+def _within(column: pa.ChunkedArray, numbers: pa.ChunkedArray, unit_us: int) -> pa.ChunkedArray:
+    """The column without what lies beyond; `numbers` are its values, each of `unit_us`."""
+    low, high = -(-TIME_US_MIN // unit_us), TIME_US_MAX // unit_us
+    good = pc.and_(pc.greater_equal(numbers, low), pc.less_equal(numbers, high))
+    return column if pc.all(good).as_py() in (True, None) else pc.if_else(good, column, None)
+
+
 def _iso_time(text: object) -> datetime | None:
-    """ISO 8601 text as a time; what is none becomes null."""
+    """ISO 8601 text as a time, UTC if it names no zone; what no table holds becomes null."""
     try:
-        return datetime.fromisoformat(str(text))
+        time = datetime.fromisoformat(str(text))
     except ValueError:
         return None
+    time = time if time.tzinfo is not None else time.replace(tzinfo=UTC)
+    return time if _TIME_MIN <= time <= _TIME_MAX else None
