@@ -2,7 +2,7 @@
 
 ONNX Runtime looks at `RunOptions.terminate` between operators and between turns of a loop; one
 single operator cannot be stopped. A thread sets it; a run only counts itself in and out (two
-uncontended locks, about 0.1 µs each), and no clock is read.
+uncontended locks, 0.7 µs together), and no clock is read.
 """
 
 from __future__ import annotations
