@@ -6,6 +6,7 @@ The steps, numbered as in ARCHITECTURE.md and in the tests' names:
   3. send the offsets, taken from the records, with the group's metadata
   4. commit
   5. only then does the caller count the records finished
+A redrive (redrive.py) takes the same steps; its step 3 is empty, its marks are produced in step 2.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -100,12 +101,18 @@ class ExactlyOnce:
     """One Kafka transaction a batch.
 
     `transactional.id` is group and slot, stable: a restart aborts what its predecessor left open.
+    program: whose crash points these are.
     """
 
     guarantee = "exactly_once"
 
     def __init__(
-        self, kafka: KafkaSettings, settings: ScorerSettings, group: str, route: Route
+        self,
+        kafka: KafkaSettings,
+        settings: ScorerSettings,
+        group: str,
+        route: Route,
+        program: str = "scorer",
     ) -> None:
         self._route = route
         self._failures = _Failures()
@@ -119,7 +126,7 @@ class ExactlyOnce:
         }
         self._wait_s = settings.call_s_max / 2
         self._watchdog = Watchdog(settings.call_s_max)
-        self._crash = CrashPoint("scorer", os.environ)
+        self._crash = CrashPoint(program, os.environ)
         self._producer: Producer | None = None
 
     def open(self) -> None:
@@ -130,19 +137,26 @@ class ExactlyOnce:
 
     def publish(self, output: Output, consumer: Consumer) -> None:
         """Steps 1 to 4."""
+        took_s = self.transact(
+            lambda producer: produce(producer, output, self._route),
+            lambda: self._send_offsets(output, consumer),
+        )
+        if took_s > SLOW_COMMIT_S:
+            _log.warning("a commit took %.1f s: the producer is replaced", took_s)
+            self.open()
+
+    def transact(
+        self, fill: Callable[[Producer], None], send_offsets: Callable[[], None] = lambda: None
+    ) -> float:
+        """Steps 1 to 4 with what `fill` produces; the seconds that the commit took."""
         producer = self._producer
         assert producer is not None, "open comes first"
         self._call("begin_transaction", lambda p: p.begin_transaction())
         self._crash.after(1)
         try:
-            produce(producer, output, self._route)
+            fill(producer)
             self._crash.after(2)
-            offsets = _topic_offsets(self._route, output)
-            group = ask("reading the group", consumer.consumer_group_metadata)
-            self._call(
-                "send_offsets_to_transaction",
-                lambda p: p.send_offsets_to_transaction(offsets, group, self._wait_s),
-            )
+            send_offsets()
             self._crash.after(3)
             began = time.monotonic()
             self._call("commit_transaction", lambda p: p.commit_transaction(self._wait_s))
@@ -155,9 +169,15 @@ class ExactlyOnce:
             if cause is not None:
                 raise _undelivered(cause) from why
             raise
-        if took_s > SLOW_COMMIT_S:
-            _log.warning("a commit took %.1f s: the producer is replaced", took_s)
-            self.open()
+        return took_s
+
+    def _send_offsets(self, output: Output, consumer: Consumer) -> None:
+        offsets = _topic_offsets(self._route, output)
+        group = ask("reading the group", consumer.consumer_group_metadata)
+        self._call(
+            "send_offsets_to_transaction",
+            lambda p: p.send_offsets_to_transaction(offsets, group, self._wait_s),
+        )
 
     def close(self) -> None:
         self._watchdog.close()
@@ -229,25 +249,22 @@ def produce(producer: Producer, output: Output, route: Route) -> None:
     """Step 2: every prediction and letter into the client's queue, to its event's partition."""
     headers: list[Any] = list(route.headers)
     topic = route.predictions
-    try:
-        for partition, key, value in zip(
-            output.partitions, output.keys, output.predictions, strict=True
-        ):
-            _send(producer, topic, value, key, partition, headers)
-        for letter in output.letters:
-            _send(
-                producer,
-                route.dead_letters,
-                letter.value,
-                letter.key,
-                letter.partition,
-                list(letter.headers),
-            )
-    except KafkaException as why:
-        raise _local(kafka_error(why)) from why
+    for partition, key, value in zip(
+        output.partitions, output.keys, output.predictions, strict=True
+    ):
+        send(producer, topic, value, key, partition, headers)
+    for letter in output.letters:
+        send(
+            producer,
+            route.dead_letters,
+            letter.value,
+            letter.key,
+            letter.partition,
+            list(letter.headers),
+        )
 
 
-def _send(
+def send(
     producer: Producer,
     topic: str,
     value: bytes | None,
@@ -255,13 +272,18 @@ def _send(
     partition: int,
     headers: list[Any],
 ) -> None:
-    """produce(); where the queue is full, wait until the broker took some of it."""
+    """produce(); where the queue is full, wait until the broker took some of it.
+
+    Raises TransactionAborted or ClientLost where the client does not take the record.
+    """
     while True:
         try:
             producer.produce(topic, value, key, partition, headers=headers)
             return
         except BufferError:
             producer.poll(0.05)
+        except KafkaException as why:
+            raise _local(kafka_error(why)) from why
 
 
 def _local(error: KafkaError) -> DependencyUnavailable:

@@ -152,7 +152,7 @@ class Stream(_Table):
         return self._path.parent / name
 
     def topic(self, kind: str) -> str:
-        """The name of one of its topics: events, predictions, dead_letters, outcomes."""
+        """The name of one of its topics: events, dead_letters and so on."""
         return topic_table()[kind].name(self.name)
 
     def _check_fields(self) -> None:

@@ -20,6 +20,7 @@ from typing import Literal, Self
 
 from consumers.topics import create_topics
 from consumers.warehouse import Warehouse, migrate
+from millstream.contracts import topic_table
 from millstream.errors import DependencyUnavailable, OperatorNeeded
 from millstream.settings import KafkaSettings, RegistrySettings, WarehouseSettings
 from millstream.stream import Stream
@@ -157,8 +158,9 @@ class Stack:
         chosen = self._parts.kafka
         if chosen == "embedded":
             embedded = self._exits.enter_context(EmbeddedBroker())
-            for kind in ("events", "predictions", "dead_letters", "outcomes"):
-                embedded.create_topic(self.stream.topic(kind), self.stream.serving.partitions)
+            for topic in topic_table().values():
+                name = topic.name(self.stream.name)
+                embedded.create_topic(name, self.stream.serving.partitions)
             self.kafka = KafkaSettings(bootstrap=embedded.bootstrap, embedded=True)
             self.environment["MILLSTREAM_KAFKA_EMBEDDED"] = "true"
         elif chosen == "real":

@@ -16,8 +16,8 @@ from millstream.cli.options import (
 def topics(path: StreamPath, kafka: Kafka = None) -> None:
     """Create a stream's topics where they are missing.
 
-    Reads stream.toml and schemas/topics.toml; creates NAME.events, .predictions, .dead-letters and
-    .outcomes, each with serving.partitions partitions. Existing topics are left as they are;
+    Reads stream.toml and schemas/topics.toml; creates NAME.events, .predictions, .dead-letters,
+    .outcomes and .redrives, each with serving.partitions partitions. Existing topics are left as they are;
     `millstream check` compares them. Needs the broker and the right to create topics.
 
     Example: millstream topics examples/loans/stream.toml --kafka 127.0.0.1:9092
