@@ -112,7 +112,9 @@ class ExactlyOnce:
         settings: ScorerSettings,
         group: str,
         route: Route,
-        program: str = "scorer",
+        client: Callable[[dict[str, Any]], Producer] = Producer,
+        watchdog: Watchdog | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._route = route
         self._failures = _Failures()
@@ -125,13 +127,15 @@ class ExactlyOnce:
             "on_delivery": self._failures,
         }
         self._wait_s = settings.call_s_max / 2
-        self._watchdog = Watchdog(settings.call_s_max)
-        self._crash = CrashPoint(program, os.environ)
+        self._client = client
+        self._watchdog = watchdog or Watchdog(settings.call_s_max)
+        self._clock = clock
+        self._crash = CrashPoint("scorer", os.environ)
         self._producer: Producer | None = None
 
     def open(self) -> None:
         """A producer of our own epoch: whoever held this id before is fenced."""
-        self._producer = Producer(self._config)
+        self._producer = self._client(self._config)
         self._failures.first = None
         self._call("init_transactions", lambda p: p.init_transactions(self._wait_s))
 
@@ -158,9 +162,9 @@ class ExactlyOnce:
             self._crash.after(2)
             send_offsets()
             self._crash.after(3)
-            began = time.monotonic()
+            began = self._clock()
             self._call("commit_transaction", lambda p: p.commit_transaction(self._wait_s))
-            took_s = time.monotonic() - began
+            took_s = self._clock() - began
             self._crash.after(4)
         except TransactionAborted as why:
             self._abort()
