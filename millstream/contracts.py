@@ -20,9 +20,9 @@ SCHEMAS = Path(__file__).resolve().parent.parent / "schemas"
 RESERVED_PREFIX = "kafka_"
 """ClickHouse columns of ours start so; event fields may not."""
 
-_TEXT_LIKE = {"string", "int", "long"}
+TEXT_LIKE = {"string", "int", "long"}
 _NUMBERS = {"int", "long", "float", "double", "boolean"}
-_TIMESTAMPS = {"timestamp-millis", "timestamp-micros"}
+TIMESTAMPS = {"timestamp-millis", "timestamp-micros"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,17 +134,17 @@ class EventSchema:
 
     def require_text_like(self, name: str, key: str) -> None:
         field = self.fields[name]
-        if field.type not in _TEXT_LIKE or field.nullable:
+        if field.type not in TEXT_LIKE or field.nullable:
             self._wrong(key, field, "a string, int or long that is never null")
 
     def require_timestamp(self, name: str, key: str) -> None:
         field = self.fields[name]
-        if field.logical not in _TIMESTAMPS or field.nullable:
+        if field.logical not in TIMESTAMPS or field.nullable:
             self._wrong(key, field, "a timestamp-millis or timestamp-micros that is never null")
 
     def require_feature(self, name: str, *, category: bool) -> None:
         field = self.fields[name]
-        if category and field.type not in _TEXT_LIKE | {"enum", "boolean"}:
+        if category and field.type not in TEXT_LIKE | {"enum", "boolean"}:
             self._wrong("features.categories", field, "a string, enum, int, long or boolean")
         if not category and (field.type not in _NUMBERS or field.logical is not None):
             self._wrong("features.order", field, "a number, or named in features.categories")

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from millstream.contracts import EventSchema
+from onnx import TensorProto
+from pydantic import ValidationError
+
+from millstream.contracts import TEXT_LIKE, TIMESTAMPS, EventSchema
 from millstream.errors import BundleInvalid, StreamInvalid
 from millstream.fit import require_fit
 from millstream.models import graph
@@ -18,7 +21,10 @@ from millstream.stream import Stream
 
 SCHEMA_FILE = "event.v1.avsc"
 BUNDLE_FOLDER = "bundle"
-_TEXT_LIKE = ("string", "int", "long")
+_FEATURE_TYPES: dict[int, FeatureType] = {
+    TensorProto.STRING: "category",
+    TensorProto.BOOL: "boolean",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +57,7 @@ def start_stream(folder: Path, schema_file: Path, model: Path, roles: Roles) -> 
     schema = EventSchema.load(schema_file)
     bundle = Bundle.load(model)
     text = _stream_toml(folder.name, _guessed(schema, roles), bundle.card)
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True)
     try:
         (folder / SCHEMA_FILE).write_text(schema.text, "utf-8")
@@ -59,7 +66,7 @@ def start_stream(folder: Path, schema_file: Path, model: Path, roles: Roles) -> 
         stream = Stream.load(folder / "stream.toml")
         require_fit(stream, bundle)
     except BaseException:
-        shutil.rmtree(folder)
+        shutil.rmtree(made[-1])
         raise
     return stream
 
@@ -74,41 +81,52 @@ def bundle_from_onnx(folder: Path, onnx_file: Path, name: str, facts: ModelFacts
     inputs, outputs = graph.ports(proto)
     tensor = len(inputs) == 1 and len(facts.features) > 1
     binary = facts.kind == "binary"
-    card = Card(
-        name=name,
-        version="1",
-        digest=digest_of(model),
-        kind=facts.kind,
-        labels=tuple(facts.labels),
-        positive=facts.labels[-1] if binary and facts.labels else None,
-        threshold=0.5 if binary else None,
-        opset=graph.opset(proto),
-        created=facts.created,
-        input=Input(layout="tensor", name=inputs[0].name) if tensor else Input(layout="columns"),
-        output=Output(scores=outputs[-1].name),
-        trained_by=TrainedBy(
-            library=proto.producer_name or "unknown", version=proto.producer_version
-        ),
-        features=tuple(
-            Feature(name=feature, type=_feature_type(feature, inputs, tensor=tensor))
-            for feature in facts.features
-        ),
-    )
+    try:
+        card = Card(
+            name=name,
+            version="1",
+            digest=digest_of(model),
+            kind=facts.kind,
+            labels=tuple(facts.labels),
+            positive=facts.labels[-1] if binary and facts.labels else None,
+            threshold=0.5 if binary else None,
+            opset=graph.opset(proto),
+            created=facts.created,
+            input=Input(layout="tensor", name=inputs[0].name)
+            if tensor
+            else Input(layout="columns"),
+            output=Output(scores=outputs[-1].name),
+            trained_by=TrainedBy(
+                library=proto.producer_name or "unknown", version=proto.producer_version
+            ),
+            features=tuple(
+                Feature(name=feature, type=_feature_type(feature, inputs, tensor=tensor))
+                for feature in facts.features
+            ),
+        )
+    except ValidationError as why:
+        said = why.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in said["loc"]) or "the model"
+        raise BundleInvalid(
+            f"{onnx_file}: {where}: {said['msg'].removeprefix('Value error, ')}",
+            "Give features, kind and labels as the model has them",
+        ) from None
     return write_bundle(folder, model, card)
 
 
 def _feature_type(name: str, inputs: Sequence[graph.Port], *, tensor: bool) -> FeatureType:
-    """number, or category where the graph has a string input of that name."""
+    """What the graph's input of that name takes; numbers where there is one tensor for all."""
     if tensor:
         return "number"
-    text = any(port.name == name and port.element_name == "string" for port in inputs)
-    return "category" if text else "number"
+    elements = {port.name: port.element for port in inputs}
+    return _FEATURE_TYPES.get(elements.get(name, TensorProto.UNDEFINED), "number")
 
 
 def _guessed(schema: EventSchema, roles: Roles) -> dict[str, str]:
     """The fields of the three roles."""
-    times = [f.name for f in schema.fields.values() if (f.logical or "").startswith("timestamp-")]
-    names = [f.name for f in schema.fields.values() if f.type in _TEXT_LIKE and not f.nullable]
+    whole = [field for field in schema.fields.values() if not field.nullable]
+    times = [field.name for field in whole if field.logical in TIMESTAMPS]
+    names = [field.name for field in whole if field.type in TEXT_LIKE]
     ids = [name for name in names if name == "id" or name.endswith("_id")]
     found = {
         "time": roles.time or (times[0] if times else None),
