@@ -288,31 +288,14 @@ def test_milliseconds_beyond_microseconds_are_refused(loans: Loans, tmp_path: Pa
     (tmp_path / "event.v1.avsc").write_text(schema_of(_MILLIS))
     (tmp_path / "stream.toml").write_text((LOANS / "stream.toml").read_text("utf-8"))
     scoring = _scoring(loans, Stream.load(tmp_path / "stream.toml"))
-    value = _value()
-    start = applications(1, seed=3).to_pylist()[0]
-    time = 5 + 1 + len(start["application_id"]) + 1 + len(start["applicant"])
-    head, tail = frame(_MILLIS) + value[5:time], value[-_tail_bytes(value, time) :]
-    latest, beyond = _zigzag(TIME_US_MAX // 1000), _zigzag(2**62)
-    answers = scoring.run([head + latest + tail, head + beyond + tail])
-    assert [(r.row, r.name) for r in answers.refusals] == [(1, "bad_time")]
-    assert _read(answers.predictions[0])["event_time"] == TIME_US_MAX // 1000 * 1000
-
-
-def _zigzag(number: int) -> bytes:
-    """Avro's long."""
-    number = (number << 1) ^ (number >> 63)
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    return bytes([*out, number])
-
-
-def _tail_bytes(value: bytes, at: int) -> int:
-    """How many bytes follow the varint at `at`."""
-    while value[at] & 0x80:
-        at += 1
-    return len(value) - at - 1
+    schema = arrow_schema(schema_of(_MILLIS))
+    index = schema.get_field_index("applied_at")
+    latest = TIME_US_MAX // 1000
+    times = pa.array([latest, latest + 1, 2**62, -(2**63)]).cast(schema.field(index).type)
+    batch = applications(4).set_column(index, schema.field(index), times)
+    answers = scoring.run(Encoder(schema_of(_MILLIS), frame(_MILLIS)).encode(batch))
+    assert [(r.row, r.name) for r in answers.refusals] == [(n, "bad_time") for n in (1, 2, 3)]
+    assert _read(answers.predictions[0])["event_time"] == latest * 1000
 
 
 def test_several_schemas_in_one_batch_keep_the_records_order(scoring: Scoring) -> None:
