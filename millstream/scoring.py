@@ -97,7 +97,7 @@ class ScoringPlan:
         for schema_id, rows in framed.groups.items():
             schema_ids[rows] = schema_id if schema_id <= SCHEMA_ID_MAX else -1
             part = self._decode(schema_id, values, rows, refusals)
-            if part is not None:
+            if part is not None and len(part[1]):
                 parts.append(part)
         columns, rows = _in_order(parts, self._stream.schema_of_event.text)
         columns, rows = self._identified(columns, rows, refusals)

@@ -324,6 +324,15 @@ def test_a_batch_of_nothing_but_poison_has_no_predictions(scoring: Scoring) -> N
     assert sorted(r.row for r in answers.refusals) == list(range(len(POISON)))
 
 
+def test_unreadable_values_of_several_schemas_are_refused(scoring: Scoring) -> None:
+    """Also where no schema of the batch gives a single row."""
+    answers = scoring.run([_value()[:-1], _wider(0)[:-1], _null_salary()])
+    assert [r.name for r in sorted(answers.refusals, key=lambda r: r.row)] == [
+        "truncated", "truncated", "null_for_non_null",
+    ]  # fmt: skip
+    assert answers.predictions == []
+
+
 def test_a_registry_that_sleeps_refuses_nothing(scoring: Scoring) -> None:
     """Not the records' fault: the whole batch is tried again later."""
     with pytest.raises(DependencyUnavailable):
