@@ -1,6 +1,6 @@
 """The scorer: events in, predictions and dead letters out, in one transaction a batch.
 
-consume -> ScoringPlan (millstream/scoring.py) -> Publisher (publishers.py) -> finished
+consume -> ScoringPlan (millstream/scoring.py) -> Breaker -> Publisher (publishers.py) -> finished
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ from consumers.kafka import consumer_config
 from consumers.loop import Assignment, Loop
 from consumers.publishers import AtLeastOnce, ExactlyOnce, Letter, Output, Publisher, Route
 from consumers.registry import Registry
+from millstream.breaker import Breaker, Limits
 from millstream.contracts import contract
 from millstream.errors import Refusal
 from millstream.fit import require_fit
-from millstream.letters import DeadLetter, attempt_of, fitted
+from millstream.letters import DeadLetter, attempt_of, fitted, replay_of
 from millstream.models.bundle import Bundle
 from millstream.models.session import Session
 from millstream.offsets import Partition
@@ -65,17 +66,24 @@ class Scorer:
         assignment: Assignment,
         route: Route,
         bundle: Bundle,
-        records_max: int,
+        settings: ScorerSettings,
     ) -> None:
         self.topics: tuple[str, ...] = (route.events,)
         self.guarded = frozenset(self.topics)
-        self.records_max = records_max
+        self.records_max = settings.transaction_events_max
         self.tally = Tally()
         self._plan = plan
         self._publisher = publisher
         self._assignment = assignment
         self._route = route
         self._bundle = bundle
+        limits = Limits(
+            settings.breaker_ratio_max,
+            settings.breaker_window_events,
+            settings.breaker_events_min,
+            settings.breaker_run_max,
+        )
+        self._breaker = Breaker(route.events, limits)
 
     def place(self, partitions: list[Partition]) -> dict[Partition, int | None]:
         """At the group's committed offsets."""
@@ -83,6 +91,7 @@ class Scorer:
 
     def leave(self, partitions: list[Partition]) -> None:
         """Nothing is in hand between two batches."""
+        self._breaker.forget(number for _, number in partitions)
 
     def rewind(self) -> None:
         """Back to the committed offsets."""
@@ -95,15 +104,22 @@ class Scorer:
         """Nothing is in hand between two batches."""
 
     def take(self, batch: list[Records]) -> None:
-        """Score and publish; the records are finished only when `publish` has returned."""
+        """Score and publish; the records are finished only when `publish` has returned.
+
+        Raises TooManyRefusals before anything of the batch is published.
+        """
         for records in batch:
             answers = self._plan.run(records)
+            refusals = answers.refusals
+            replays = [r.row for r in refusals if replay_of(records.headers.get(r.row, ()))]
+            weighed = self._breaker.weigh(records.partitions, refusals, replays)
             offsets = records.next_offsets()
             self._publisher.publish(
                 self._output(records, answers, offsets), self._assignment.consumer
             )
             for partition, offset in offsets.items():
                 self._assignment.positions.finish((records.topic, partition), offset)
+            self._breaker.keep(weighed)
             self.tally.add(answers)
 
     def _output(self, records: Records, answers: Answers, offsets: dict[int, int]) -> Output:
@@ -179,7 +195,7 @@ def run_scorer(
     publisher.open()
     consumer = Consumer(consumer_config(kafka, group, f"{group}-{settings.slot}"))
     assignment = Assignment(consumer)
-    scorer = Scorer(plan, publisher, assignment, route, bundle, settings.transaction_events_max)
+    scorer = Scorer(plan, publisher, assignment, route, bundle, settings)
     _log.info(
         "scoring %s with %s %s, %s", route.events, bundle.name, bundle.version, publisher.guarantee
     )

@@ -9,7 +9,8 @@
         ├── SettingsInvalid      an environment variable or an option
         ├── BundleInvalid        a model bundle
         ├── ContractMismatch     two parts that do not fit: schema, model, topic, table
-        └── InvariantBroken      stored state contradicts the protocol: stop before it gets worse
+        ├── InvariantBroken      stored state contradicts the protocol: stop before it gets worse
+        └── TooManyRefusals      a stream is refused as a whole: stop before it is all dead letters
 
 Anything else that is raised is a bug, and crashes.
 """
@@ -111,3 +112,7 @@ class ContractMismatch(OperatorNeeded):
 
 class InvariantBroken(OperatorNeeded):
     """What is stored contradicts the protocol; going on could lose or double rows."""
+
+
+class TooManyRefusals(OperatorNeeded):
+    """More events are refused than the scorer's limits allow; the batch was not committed."""

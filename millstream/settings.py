@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from millstream.errors import SettingsInvalid
 from millstream.toml import nearest, parse
@@ -75,6 +75,24 @@ class ScorerSettings(_Settings):
     threads: Annotated[int, Field(ge=1, le=256)] = 1
     """Threads of ONNX Runtime. More slows small models down; measure."""
     provider: Literal["cpu", "cuda"] = "cpu"
+    breaker_ratio_max: Annotated[float, Field(gt=0, le=1)] = 0.2
+    """Share of the newest events that may be refused before the scorer stops; 1 is off. Too low
+    stops for a few bad producers; too high diverts a stream that a bad deploy has broken."""
+    breaker_window_events: Annotated[int, Field(ge=1, le=100_000_000)] = 10_000
+    """How many of the newest events that share is of. Too low stops at a burst; too high notices
+    late, and has diverted as many."""
+    breaker_events_min: Annotated[int, Field(ge=1, le=100_000_000)] = 1_000
+    """Events judged before the share counts. Too low stops at the first few bad events; too high
+    diverts that many after each start."""
+    breaker_run_max: Annotated[int, Field(ge=0, le=100_000_000)] = 1_000
+    """Refusals in a row in one partition before the scorer stops; 0 is off. Too low stops for one
+    producer's bad minute; too high diverts that many of a partition that is broken as a whole."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ScorerSettings:
+        if self.breaker_events_min > self.breaker_window_events:
+            raise ValueError("breaker_events_min is above breaker_window_events: it never judges")
+        return self
 
 
 class SinkSettings(_Settings):

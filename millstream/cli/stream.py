@@ -17,8 +17,8 @@ def topics(path: StreamPath, kafka: Kafka = None) -> None:
     """Create a stream's topics where they are missing.
 
     Reads stream.toml and schemas/topics.toml; creates NAME.events, .predictions, .dead-letters,
-    .outcomes and .redrives, each with serving.partitions partitions. Existing topics are left as they are;
-    `millstream check` compares them. Needs the broker and the right to create topics.
+    .outcomes and .redrives, each with serving.partitions partitions. Existing topics are left as
+    they are; `millstream check` compares them. Needs the broker and the right to create topics.
 
     Example: millstream topics examples/loans/stream.toml --kafka 127.0.0.1:9092
     """
