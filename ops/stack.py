@@ -31,6 +31,8 @@ from ops.process import Child
 READY_S_MAX = 90.0
 STOP_S_MAX = 60.0
 RESTART_S_MIN, RESTART_S_MAX = 0.5, 15.0
+STEADY_S = 5.0
+"""A program that ran so long is not failing at its start: it is started again soon."""
 
 _log = logging.getLogger(__name__)
 
@@ -58,6 +60,7 @@ class Running:
     start: Callable[[], Child]
     child: Child | None = None
     starts: int = 0
+    launched: float = 0.0
     backoff_s: float = RESTART_S_MIN
     due: float = 0.0
     ready: Path = field(default_factory=Path)
@@ -144,6 +147,8 @@ class Stack:
                     running.backoff_s,
                     child.tail(5),
                 )
+                if self._clock() - running.launched > STEADY_S:
+                    running.backoff_s = RESTART_S_MIN
                 running.backoff_s = min(2 * running.backoff_s, RESTART_S_MAX)
             elif child is None and self._clock() >= running.due:
                 self._launch(running)
@@ -212,6 +217,7 @@ class Stack:
     def _launch(self, running: Running) -> None:
         running.ready.unlink(missing_ok=True)
         running.starts += 1
+        running.launched = self._clock()
         running.child = running.start()
 
     def _await_ready(self, running: Running) -> None:

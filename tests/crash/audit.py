@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
@@ -26,10 +27,10 @@ def committed(bootstrap: str, topic: str) -> dict[Coordinates, tuple[bytes | Non
     consumer.assign([TopicPartition(topic, p, OFFSET_BEGINNING) for p in partitions])
     found: dict[Coordinates, tuple[bytes | None, bytes | None]] = {}
     open_ends = set(partitions)
+    deadline = time.monotonic() + 30
     while open_ends:
-        batch = consumer.consume(1_000, 10)
-        assert batch, f"{topic}: partitions {open_ends} do not end"
-        for record in batch:
+        assert time.monotonic() < deadline, f"{topic}: partitions {open_ends} do not end"
+        for record in consumer.consume(1_000, 0.1):
             error = record.error()
             partition, offset = record.partition(), record.offset()
             assert partition is not None and offset is not None

@@ -6,7 +6,6 @@ import random
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -20,10 +19,11 @@ from ops.kafka.broker import Broker
 from ops.process import Child
 from ops.stack import Parts, Stack
 from tests.broker.waiting import wait_for, wait_for_rows
-from tests.crash.audit import assert_exactly_once
+from tests.crash.audit import assert_exactly_once, committed
 from tests.streams import applications, framed, make_loans
 
 pytestmark = pytest.mark.crash
+STREAM = "kills"
 SMALL_BATCHES = {
     "MILLSTREAM_SCORER_TRANSACTION_EVENTS_MAX": "500",
     "MILLSTREAM_SINK_BLOCK_ROWS_MAX": "700",
@@ -32,31 +32,42 @@ SMALL_BATCHES = {
 }
 
 
-@contextmanager
-def running(kafka: Broker, folder: Path, name: str) -> Iterator[tuple[Stack, Warehouse]]:
-    """A stack of the loans stream under another name, with small batches and blocks."""
-    make_loans(folder / name)
-    toml = folder / name / "stream.toml"
-    toml.write_text(toml.read_text().replace('name = "loans"', f'name = "{name}"'))
-    stack = Stack(Stream.load(toml), folder / "run", Parts(kafka=kafka.bootstrap))
-    stack.environment |= SMALL_BATCHES
-    with stack:
-        warehouse = Warehouse.connect(stack.warehouse)
-        yield stack, warehouse
-        warehouse.close()
+@pytest.fixture(scope="module")
+def stack(kafka: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The loans stream on the session's broker, with small batches and blocks; all tests add to
+    it, and each audits everything that was ever published."""
+    folder = tmp_path_factory.mktemp("kills")
+    make_loans(folder / STREAM)
+    toml = folder / STREAM / "stream.toml"
+    toml.write_text(toml.read_text().replace('name = "loans"', f'name = "{STREAM}"'))
+    made = Stack(Stream.load(toml), folder / "run", Parts(kafka=kafka.bootstrap))
+    made.environment |= SMALL_BATCHES
+    with made:
+        yield made
 
 
-def publish(stack: Stack, stream: str, count: int, first: int = 0) -> None:
-    """`count` good events, each with a key of its own."""
-    topic = f"{stream}.events"
-    schema = (stack.stream.path.parent / "event.v1.avsc").read_text()
-    schema_id = Registry(stack.registry).register(f"{topic}-value", schema)
+@pytest.fixture(scope="module")
+def warehouse(stack: Stack) -> Iterator[Warehouse]:
+    """The stack's ClickHouse."""
+    connected = Warehouse.connect(stack.warehouse)
+    yield connected
+    connected.close()
+
+
+def publish(stack: Stack, count: int) -> int:
+    """`count` good events, each with a key of its own; how many there are now in all."""
+    topic = f"{STREAM}.events"
+    schema_id = Registry(stack.registry).register(
+        f"{topic}-value", stack.stream.schema_of_event.text
+    )
     producer = Producer(producer_config(stack.kafka, "test"))
+    first = len(committed(stack.kafka.bootstrap, topic))
     for row, value in enumerate(framed(applications(count, first=first), schema_id)):
         producer.produce(topic, value, f"k{first + row}".encode())
         if row % 1_000 == 0:
             producer.poll(0)
     assert producer.flush(60) == 0
+    return first + count
 
 
 def die_after(stack: Stack, program: str, step: int, folder: Path) -> None:
@@ -90,30 +101,32 @@ def wait_until_dead(child: Child) -> None:
     ids=str,
 )
 def test_crash_after_step_replays_the_batch_once(
-    program: str, step: int, kafka: Broker, tmp_path: Path
+    program: str, step: int, stack: Stack, warehouse: Warehouse, tmp_path: Path
 ) -> None:
     """Killed after step N of its protocol and started again, it leaves no gap and no double."""
-    name, events = f"crash_{program}_{step}", 6_000
-    with running(kafka, tmp_path, name) as (stack, warehouse):
-        publish(stack, name, events // 2)
-        doomed = stack.programs["scorer-0" if program == "scorer" else "sink"].child
-        assert doomed is not None
-        doomed.stop()
-        publish(stack, name, events - events // 2, first=events // 2)
-        die_after(stack, program, step, tmp_path)
-        wait_for_rows(stack, warehouse, {f"{name}.events": events, f"{name}.predictions": events})
-        assert_exactly_once(kafka.bootstrap, warehouse, name, events)
+    doomed = stack.programs["scorer-0" if program == "scorer" else "sink"].child
+    assert doomed is not None
+    doomed.stop()
+    events = publish(stack, 3_000)
+    die_after(stack, program, step, tmp_path)
+    wait_for_answers(stack, warehouse, events)
+    assert_exactly_once(stack.kafka.bootstrap, warehouse, STREAM, events)
 
 
-def test_random_kills_under_load_lose_and_double_nothing(kafka: Broker, tmp_path: Path) -> None:
+def test_random_kills_under_load_lose_and_double_nothing(
+    stack: Stack, warehouse: Warehouse
+) -> None:
     """Scorer and sink are killed again and again while events flow."""
     dice = random.Random(20_240)
-    name, parts, part = "random_kills", 12, 2_500
-    with running(kafka, tmp_path, name) as (stack, warehouse):
-        for index in range(parts):
-            publish(stack, name, part, first=index * part)
-            stack.kill(dice.choice(["scorer-0", "sink"]))
-            wait_for(stack, lambda: all(p.child for p in stack.programs.values()), "a restart")
-        total = parts * part
-        wait_for_rows(stack, warehouse, {f"{name}.events": total, f"{name}.predictions": total})
-        assert_exactly_once(kafka.bootstrap, warehouse, name, total)
+    events = 0
+    for _ in range(12):
+        events = publish(stack, 2_000)
+        stack.kill(dice.choice(["scorer-0", "sink"]))
+        wait_for(stack, lambda: all(p.child for p in stack.programs.values()), "a restart")
+    wait_for_answers(stack, warehouse, events)
+    assert_exactly_once(stack.kafka.bootstrap, warehouse, STREAM, events)
+
+
+def wait_for_answers(stack: Stack, warehouse: Warehouse, events: int) -> None:
+    """Until both tables hold a row for each event."""
+    wait_for_rows(stack, warehouse, {f"{STREAM}.events": events, f"{STREAM}.predictions": events})
