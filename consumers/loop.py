@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Iterable
 from typing import Protocol
 
 import numpy as np
@@ -86,10 +87,14 @@ class Assignment:
 
     def rewind_to_committed(self) -> None:
         """Every owned partition back to its committed offset, or its beginning."""
-        owned = [TopicPartition(*p) for p in sorted(self.positions.owned)]
-        if not owned:
+        self.seek_committed(self.positions.owned)
+
+    def seek_committed(self, partitions: Iterable[Partition]) -> None:
+        """These partitions to their committed offsets, or their beginnings."""
+        wanted = [TopicPartition(*p) for p in sorted(partitions)]
+        if not wanted:
             return
-        committed = ask("reading offsets", lambda: self.consumer.committed(owned, timeout=15))
+        committed = ask("reading offsets", lambda: self.consumer.committed(wanted, timeout=15))
         for part in committed:
             if part.error is not None:
                 raise translate(part.error, "reading offsets")
@@ -106,6 +111,7 @@ class Loop:
         self._program = program
         self._stop = stop
         self._moved: set[Partition] = set()
+        self._unplaced: set[Partition] = set()  # assigned, but `place` could not be asked
         self._latched: MillstreamError | None = None
         self._backoff_s = 0.0
         self._holes: dict[Partition, set[int]] = {}
@@ -145,12 +151,35 @@ class Loop:
             _log.warning("%s; reading again in %.1f s what is not finished", why, self._backoff_s)
             self._stop.wait(self._backoff_s)
             try:
+                self._serve()
+                self._place_rest()
                 self._program.rewind()
                 return
             except ClientLost:
                 raise
             except DependencyUnavailable as still:
                 why = still
+
+    def _serve(self) -> None:
+        """Let the group move partitions while we wait; a record that comes is read again."""
+        try:
+            self._consumer.poll(0)
+        except KafkaException as why:
+            raise ClientLost("Kafka", f"poll failed: {kafka_error(why).str()}") from why
+        self._raise_latched()
+
+    def _place_rest(self) -> None:
+        """Begin on the partitions that could not be placed when they were assigned."""
+        rest = sorted(self._unplaced)
+        if not rest:
+            return
+        places = self._program.place(rest)
+        self._assignment.seek_committed([p for p in rest if places[p] is None])
+        for partition in rest:
+            offset = places[partition]
+            if offset is not None:
+                self._assignment.seek(partition, offset)
+        self._unplaced -= set(rest)
 
     def _gather(self) -> list[Records]:
         """What is there, in order: one poll that may wait, then consumes that do not."""
@@ -179,8 +208,10 @@ class Loop:
         return self._admitted(found if first is None else [first, *found])
 
     def _raise_latched(self) -> None:
-        if self._latched is not None:
-            raise self._latched
+        """A partition that waits for its place latches again; anything else has ended the loop."""
+        latched, self._latched = self._latched, None
+        if latched is not None:
+            raise latched
 
     def _admitted(self, messages: list[Message]) -> list[Records]:
         """The records that are ours and in order, by topic."""
@@ -266,9 +297,13 @@ class Loop:
         try:
             places = self._program.place(partitions)
             for partition in partitions:
-                self._assignment.positions.place(partition, places[partition])
+                offset = places[partition]
+                known = offset is not None and offset >= 0
+                self._assignment.positions.place(partition, offset if known else None)
             consumer.incremental_assign([_start(p, places[p]) for p in partitions])
         except MillstreamError as why:
+            # without a call of ours the client assigns them; fenced, their records are dropped
+            self._unplaced |= set(partitions)
             self._latched = why
         except Exception as why:  # noqa: BLE001 - see the docstring
             self._latched = ClientLost("Kafka", f"assigning partitions failed: {why!r}")
@@ -281,6 +316,7 @@ class Loop:
             for partition in partitions:
                 self._assignment.positions.fence(partition)
                 self._holes.pop(partition, None)
+                self._unplaced.discard(partition)
             self._program.leave(partitions)
             consumer.incremental_unassign(revoked)
         except Exception as why:  # noqa: BLE001 - see the docstring
