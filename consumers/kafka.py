@@ -113,6 +113,8 @@ def producer_config(settings: KafkaSettings, client: str) -> dict[str, Any]:
         "batch.num.messages": 10_000,
         "batch.size": 1_000_000,
         "compression.type": "lz4",
+        # topics are made before the programs start: a missing one is told soon, not after 30 s
+        "topic.metadata.propagation.max.ms": 5_000,
         "queue.buffering.max.messages": 200_000,
         "queue.buffering.max.kbytes": 262_144,
         "message.max.bytes": RECORD_BYTES_MAX,

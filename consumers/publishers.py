@@ -90,11 +90,12 @@ class _Failures:
 
     def __init__(self) -> None:
         self.first: KafkaError | None = None
+        self.topic = ""
 
-    def __call__(self, error: KafkaError | None, _: Message) -> None:
+    def __call__(self, error: KafkaError | None, record: Message) -> None:
         purged = (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)
         if error is not None and self.first is None and error.code() not in purged:
-            self.first = error
+            self.first, self.topic = error, record.topic() or ""
 
 
 class ExactlyOnce:
@@ -105,6 +106,7 @@ class ExactlyOnce:
     """
 
     guarantee = "exactly_once"
+    program = "scorer"
 
     def __init__(
         self,
@@ -130,7 +132,7 @@ class ExactlyOnce:
         self._client = client
         self._watchdog = watchdog or Watchdog(settings.call_s_max)
         self._clock = clock
-        self._crash = CrashPoint("scorer", os.environ)
+        self._crash = CrashPoint(self.program, os.environ)
         self._producer: Producer | None = None
 
     def open(self) -> None:
@@ -171,7 +173,7 @@ class ExactlyOnce:
             cause = self._failures.first
             self._failures.first = None
             if cause is not None:
-                raise _undelivered(cause) from why
+                raise _undelivered(cause, self._failures.topic) from why
             raise
         return took_s
 
@@ -237,7 +239,7 @@ class AtLeastOnce:
         left = self._producer.flush(self._wait_s)
         cause, self._failures.first = self._failures.first, None
         if cause is not None:
-            raise _undelivered(cause)
+            raise _undelivered(cause, self._failures.topic)
         if left:
             raise ClientLost("Kafka", f"{left} records were not delivered in {self._wait_s:.0f} s")
         self._crash.after(3)
@@ -298,9 +300,9 @@ def _local(error: KafkaError) -> DependencyUnavailable:
     return TransactionAborted("Kafka", str(translated))
 
 
-def _undelivered(cause: KafkaError) -> Exception:
+def _undelivered(cause: KafkaError, topic: str) -> Exception:
     """What the broker said of a record; the transaction's own error only counts them."""
-    translated = translate(cause, "delivering a record")
+    translated = translate(cause, f"delivering a record to {topic}")
     if isinstance(translated, DependencyUnavailable) and not isinstance(translated, ClientLost):
         return TransactionAborted("Kafka", translated.reason)
     return translated
