@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import Counter
 from collections.abc import Iterable
 from typing import Protocol
 
@@ -31,6 +32,9 @@ from millstream.records import TIME_US_MAX, Records
 CONSUME_RECORDS_MAX = 1_000
 """librdkafka's best batch: 0.5 to 0.8 µs a record; 100 and 20,000 are slower."""
 BACKOFF_S_MAX = 10.0
+ABORTS_MAX = 10
+"""Transactions aborted in a row, over half a minute of growing waits, before the process leaves:
+what no new attempt mends (a deleted topic, a right that was taken away) must be seen."""
 REAL_HOLES_MAX = 3
 """Holes that stayed when read again; a partition with more of them is no longer watched."""
 
@@ -114,7 +118,9 @@ class Loop:
         self._unplaced: set[Partition] = set()  # assigned, but `place` could not be asked
         self._latched: MillstreamError | None = None
         self._backoff_s = 0.0
-        self._holes: dict[Partition, set[int]] = {}
+        self._aborts = 0  # in a row
+        self._holes: dict[Partition, set[int]] = {}  # read again, not yet known to be real
+        self._real_holes: Counter[Partition] = Counter()
 
     def run(self) -> None:
         """Returns when stopped. Raises what the program or Kafka raised."""
@@ -138,11 +144,20 @@ class Loop:
             if batch:
                 self._program.take(batch)
             self._program.idle()
-            self._backoff_s = 0.0
+            if batch:  # only what was taken shows that the trouble is over
+                self._backoff_s, self._aborts = 0.0, 0
         except ClientLost:
             raise
-        except (TransactionAborted, DependencyUnavailable) as why:
+        except DependencyUnavailable as why:
+            self._count_aborts(why)
             self._again(why)
+
+    def _count_aborts(self, why: DependencyUnavailable) -> None:
+        self._aborts = self._aborts + 1 if isinstance(why, TransactionAborted) else 0
+        if self._aborts >= ABORTS_MAX:
+            raise ClientLost(
+                "Kafka", f"{ABORTS_MAX} transactions in a row were aborted, the last: {why.reason}"
+            ) from why
 
     def _again(self, why: DependencyUnavailable) -> None:
         """Wait, then read again what is not finished; as often as it takes."""
@@ -276,15 +291,18 @@ class Loop:
         """Read a hole once more: an exception in a callback swallows records. One that stays is
         real: transactions leave markers, and the head of a log expires.
         """
-        known = self._holes.setdefault(partition, set())
-        if partition[0] not in self._program.guarded or len(known) >= REAL_HOLES_MAX:
+        if partition[0] not in self._program.guarded:
+            return False
+        if self._real_holes[partition] >= REAL_HOLES_MAX:
             return False
         expected = self._assignment.positions.expected(partition)
         before = np.concatenate([[offsets[0] - 1 if expected is None else expected - 1], offsets])
-        holes = {int(offset) for offset in offsets[np.diff(before) > 1]} - known
-        if not holes:
+        holes = {int(offset) for offset in offsets[np.diff(before) > 1]}
+        seen = self._holes.get(partition, set())
+        self._holes[partition] = holes
+        if holes <= seen:
+            self._real_holes[partition] += len(holes)
             return False
-        known |= holes
         again = int(offsets[0]) if expected is None else expected
         _log.info("%s-%d has a hole before offset %d; reading it again", *partition, min(holes))
         self._assignment.seek(partition, again)
@@ -294,6 +312,7 @@ class Loop:
         """Never raises: librdkafka would drop records. What went wrong is raised by `step`."""
         partitions = [(part.topic, part.partition) for part in assigned]
         self._moved |= set(partitions)
+        _log.info("assigned %s", _shown(partitions))
         try:
             places = self._program.place(partitions)
             for partition in partitions:
@@ -312,10 +331,12 @@ class Loop:
         """Never raises, as `_on_assign`."""
         partitions = [(part.topic, part.partition) for part in revoked]
         self._moved |= set(partitions)
+        _log.info("revoked %s", _shown(partitions))
         try:
             for partition in partitions:
                 self._assignment.positions.fence(partition)
                 self._holes.pop(partition, None)
+                self._real_holes.pop(partition, None)
                 self._unplaced.discard(partition)
             self._program.leave(partitions)
             consumer.incremental_unassign(revoked)
@@ -325,6 +346,10 @@ class Loop:
 
 def _start(partition: Partition, offset: int | None) -> TopicPartition:
     return TopicPartition(*partition) if offset is None else TopicPartition(*partition, offset)
+
+
+def _shown(partitions: list[Partition]) -> str:
+    return " ".join(f"{topic}-{number}" for topic, number in sorted(partitions)) or "nothing"
 
 
 def _timestamps_us(messages: list[Message]) -> npt.NDArray[np.int64]:

@@ -103,6 +103,12 @@ class Child:
         """Whether it is still running."""
         return not self._ended.is_set()
 
+    @property
+    def exit_code(self) -> int | None:
+        """How it ended, negative by a signal; None while it runs."""
+        assert self._process is not None
+        return self._process.returncode if self._ended.is_set() else None
+
     def wait_until(self, ready: Callable[[], bool], *, timeout_s: float) -> None:
         """Ask ``ready`` until it says yes.
 

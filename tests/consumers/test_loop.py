@@ -170,6 +170,37 @@ def test_what_could_not_be_finished_is_read_again(
     assert "reading again in 0.1 s what is not finished" in caplog.text
 
 
+def test_aborts_without_end_end_the_process(
+    taker: Taker, published: set[Taken], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A named number in a row, and the last one's reason; a batch that was taken starts anew."""
+    monkeypatch.setattr("consumers.loop.ABORTS_MAX", 3)
+    aborted = TransactionAborted("Kafka", "no such topic")
+    taker.records_max = 100
+    taker.faults = [aborted, aborted, None, aborted, aborted, aborted]
+    with pytest.raises(ClientLost, match=r"3 transactions in a row were aborted.*no such topic"):
+        run(taker, lambda: False)
+    assert len(taker.batches) == 1
+
+
+def test_waiting_for_a_dependency_has_no_end(taker: Taker, published: set[Taken]) -> None:
+    """Aborts are counted only in a row: between them it was something else that failed."""
+    later = DependencyUnavailable("Schema registry", "later")
+    taker.faults = [later] * 5
+    run(taker, lambda: len(taker.taken) >= len(published))
+    once_and_in_order(taker.taken, published)
+
+
+def test_partitions_that_come_and_go_are_said(
+    taker: Taker, published: set[Taken], topic_name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One line each time: the moves of a partition can be counted from the logs."""
+    caplog.set_level("INFO", "consumers.loop")
+    run(taker, lambda: len(taker.taken) >= len(published))
+    names = " ".join(f"{topic_name}-{number}" for number in range(3))
+    assert [m for m in caplog.messages if names in m] == [f"assigned {names}", f"revoked {names}"]
+
+
 def test_a_rewind_is_tried_until_it_works(taker: Taker, published: set[Taken]) -> None:
     """A dependency that is still away is waited for."""
     later = DependencyUnavailable("ClickHouse", "later")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -57,10 +58,22 @@ def test_without_the_variable_nothing_happens() -> None:
         point.after(step)
 
 
-@pytest.mark.parametrize("wanted", ["sink", "sink:", "sink:x", "sink:1:x", "sink:-1", "sink:²"])
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        "sink",
+        "sink:",
+        "sink:x",
+        "sink:1:x",
+        "sink:-1",
+        "sink:²",
+        "sink:1:1:halt",
+        "sink:1:1:stop:2",
+    ],
+)
 def test_a_misspelt_crash_point_is_refused(wanted: str) -> None:
     """A crash test that crashes nothing would pass in silence."""
-    with pytest.raises(SettingsInvalid, match=r"is not PROGRAM:STEP\[:TIMES\]"):
+    with pytest.raises(SettingsInvalid, match=r"is not PROGRAM:STEP\[:TIMES\[:stop\]\]"):
         CrashPoint("sink", {VARIABLE: wanted})
 
 
@@ -69,3 +82,18 @@ def test_a_crash_after_no_passage_is_refused() -> None:
     for wanted in ("sink:0", "sink:1:0"):
         with pytest.raises(SettingsInvalid):
             CrashPoint("sink", {VARIABLE: wanted})
+
+
+def test_a_process_may_stop_in_place_of_dying() -> None:
+    """It hangs where it is until it gets SIGCONT, and then goes on as if nothing had been."""
+    with subprocess.Popen(
+        [sys.executable, "-c", _PROGRAM],
+        env={VARIABLE: "sink:2:2:stop"},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as hung:
+        _, status = os.waitpid(hung.pid, os.WUNTRACED)
+        assert os.WIFSTOPPED(status)
+        os.kill(hung.pid, signal.SIGCONT)
+        said, _ = hung.communicate(timeout=60)
+    assert said.strip() == "0.1 0.2 0.3 1.1 1.2 1.3 2.1 2.2 2.3"
