@@ -113,6 +113,8 @@ class ScoringPlan:
     def _within_size(self, records: Records, refusals: list[Refusal]) -> list[bytes | None]:
         """The values; those that are above event.bytes_max with their key are refused, emptied."""
         bytes_max = self._stream.event.bytes_max
+        if _longest(records.values) + _longest(records.keys) <= bytes_max:
+            return records.values
         kept = list(records.values)
         for row, (value, key) in enumerate(zip(records.values, records.keys, strict=True)):
             size = len(value or b"") + len(key or b"")
@@ -231,6 +233,14 @@ class ScoringPlan:
 
     def _type(self, name: str) -> pa.DataType:
         return self._schema.field(name).type
+
+
+def _longest(texts: list[bytes | None]) -> int:
+    """Bytes of the longest; None has none."""
+    try:
+        return max(map(len, texts), default=0)  # type: ignore[arg-type]
+    except TypeError:
+        return max(len(text or b"") for text in texts)
 
 
 def _times(values: npt.NDArray[np.int64], kind: pa.DataType) -> pa.Array:
