@@ -84,10 +84,25 @@ class Assignment:
         self.positions = Positions()
 
     def seek(self, partition: Partition, offset: int) -> None:
-        """Read this partition from `offset` on."""
-        topic, number = partition
-        ask("seeking", lambda: self.consumer.seek(TopicPartition(topic, number, offset)))
+        """Read this partition from `offset` on; nothing of it is in hand."""
+        self._seek(partition, offset)
         self.positions.place(partition, offset if offset >= 0 else None)
+
+    def pause(self) -> None:
+        """Fetch nothing more: polls still serve the group, and bring no records."""
+        self.consumer.pause([TopicPartition(*p) for p in sorted(self.positions.owned)])
+
+    def resume(self) -> None:
+        """Read on behind what was admitted last."""
+        owned = sorted(self.positions.owned)
+        self.consumer.resume([TopicPartition(*p) for p in owned])
+        for partition in owned:
+            expected = self.positions.expected(partition)
+            if expected is not None:
+                self._seek(partition, expected)
+
+    def _seek(self, partition: Partition, offset: int) -> None:
+        ask("seeking", lambda: self.consumer.seek(TopicPartition(*partition, offset)))
 
     def rewind_to_committed(self) -> None:
         """Every owned partition back to its committed offset, or its beginning."""

@@ -35,7 +35,7 @@ from millstream.warehouse.blocks import Block, Finding, Pending, Source, judge
 from millstream.warehouse.rows import LetterRows, RowMaker, event_rows, prediction_rows
 
 RECORDS_MAX = 20_000
-BACKOFF_S_MAX = 10.0
+BACKOFF_S_MIN, BACKOFF_S_MAX = 0.1, 10.0
 
 _log = logging.getLogger(__name__)
 
@@ -49,6 +49,26 @@ class Tally:
     repeats: int = 0
 
 
+@dataclass(slots=True)
+class _Try:
+    """A block that ClickHouse did not take at once.
+
+    attempt: in its token. due: the sink's clock when it may be tried again.
+    """
+
+    block: Block
+    attempt: int = 0
+    tries: int = 0
+    backoff_s: float = 0.0
+    due: float = 0.0
+
+    def count(self, now: float) -> None:
+        """One more try came to nothing."""
+        self.tries += 1
+        self.backoff_s = min(max(2 * self.backoff_s, BACKOFF_S_MIN), BACKOFF_S_MAX)
+        self.due = now + self.backoff_s
+
+
 class Sink:
     """The loop's program: rows wait in `Pending` until they make a block, then become a part."""
 
@@ -58,7 +78,6 @@ class Sink:
         tables: Tables,
         assignment: Assignment,
         settings: SinkSettings,
-        stop: threading.Event,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.topics = tuple(makers)
@@ -69,15 +88,16 @@ class Sink:
         self._tables = tables
         self._assignment = assignment
         self._settings = settings
-        self._stop = stop
         self._clock = clock
         self._pending: dict[Partition, Pending] = {}
+        self._tries: dict[Partition, _Try] = {}
+        self._is_paused = False
         self._crash = CrashPoint("sink", os.environ)
 
     def place(self, partitions: list[Partition]) -> dict[Partition, int | None]:
         """Step 1."""
         places: dict[Partition, int | None] = {}
-        for topic in {topic for topic, _ in partitions}:
+        for topic in sorted({topic for topic, _ in partitions}):
             table = self._makers[topic].table
             marks = self._tables.marks(table, topic)
             for partition in (p for p in partitions if p[0] == topic):
@@ -92,12 +112,14 @@ class Sink:
     def leave(self, partitions: list[Partition]) -> None:
         for partition in partitions:
             self._pending.pop(partition, None)
+            self._tries.pop(partition, None)
 
     def rewind(self) -> None:
         """Every owned partition back behind its mark; what waits is read again."""
-        owned = list(self._assignment.positions.owned)
+        owned = sorted(self._assignment.positions.owned)
         for pending in self._pending.values():
             pending.clear()
+        self._tries.clear()
         for partition, offset in self.place(owned).items():
             assert offset is not None, partition
             self._assignment.seek(partition, offset)
@@ -112,50 +134,79 @@ class Sink:
                 self._pending[(records.topic, int(number))].add(rows, now)
 
     def idle(self) -> None:
-        """Insert every block that is ripe, the oldest first."""
-        waiting = sorted(self._pending.values(), key=lambda pending: pending.since)
-        for pending in waiting:
-            held = sum(other.bytes for other in waiting)
-            if self._is_ripe(pending) or (pending.rows and held > self._settings.held_bytes_max):
-                self.insert(pending)
+        """Insert every block that is ripe, the oldest first; while one waits for ClickHouse,
+        nothing more is fetched."""
+        waiting = sorted(self._pending.items(), key=lambda item: item[1].since)
+        held = sum(pending.bytes for _, pending in waiting)
+        for partition, pending in waiting:
+            trying = self._tries.get(partition)
+            if trying is not None:
+                if self._clock() >= trying.due:
+                    self.insert(partition)
+            elif self._is_ripe(pending) or (pending.rows and held > self._settings.held_bytes_max):
+                before = pending.bytes
+                self.insert(partition)
+                held -= before - pending.bytes
+        self._throttle()
 
     def drain(self) -> None:
-        """Insert everything that waits; called once, at the end."""
+        """Insert everything that waits, each block tried once; called at the end."""
         try:
-            for pending in list(self._pending.values()):
+            for partition, pending in list(self._pending.items()):
                 while pending.rows:
-                    self.insert(pending)
+                    if not self.insert(partition):
+                        _log.warning("the rows that wait are read again at the next start")
+                        return
         except ClientLost:
             raise
         except DependencyUnavailable as why:
             _log.warning("%s; the rows that wait are read again at the next start", why)
 
-    def insert(self, pending: Pending) -> None:
-        """Steps 2 to 5 for one block. Returns when its rows are there, whoever wrote them."""
-        block = pending.cut(self._settings.block_rows_max)
-        self._crash.after(2)
-        attempt, backoff_s = 0, 0.0
-        for _ in range(self._settings.attempts_max):
-            acknowledged = self._try_insert(block, attempt)
-            finding = self._look(block)
-            if finding is Finding.ABSENT:
-                # Acknowledged and absent: the token was logged by a process that died before its
-                # part was named. The next attempt has a token of its own. After an error the same
-                # token goes out again: should the first insert still land, one of them is dropped.
-                attempt += acknowledged
-                self.tally.repeats += 1
-                backoff_s = min(max(2 * backoff_s, 0.05), BACKOFF_S_MAX)
-                self._wait(backoff_s)
-                continue
-            if finding is not None:
-                self._finish(pending, block, finding)
-                return
-            backoff_s = min(max(2 * backoff_s, 0.25), BACKOFF_S_MAX)
-            self._wait(backoff_s)
-        raise ClientLost(
-            "ClickHouse",
-            f"{block.source.table} did not take a block in {self._settings.attempts_max} tries",
-        )
+    def insert(self, partition: Partition) -> bool:
+        """Steps 2 to 5 for the partition's first block, once.
+
+        True: its rows are there, whoever wrote them. False: it is tried again when it is due; the
+        loop polls meanwhile, so that the group counts us in and may take the partition away.
+        Raises ClientLost where that was the last try.
+        """
+        pending = self._pending[partition]
+        trying = self._tries.get(partition)
+        if trying is None:
+            trying = _Try(pending.cut(self._settings.block_rows_max))
+            self._crash.after(2)
+        acknowledged = self._try_insert(trying.block, trying.attempt)
+        finding = self._look(trying.block)
+        if finding is not None and finding is not Finding.ABSENT:
+            self._tries.pop(partition, None)
+            self._finish(pending, trying.block, finding)
+            return True
+        if finding is Finding.ABSENT:
+            # Acknowledged and absent: the token was logged by a process that died before its part
+            # was named. The next attempt has a token of its own. After an error the same token goes
+            # out again: should the first insert still land, one of them is dropped.
+            trying.attempt += acknowledged
+            self.tally.repeats += 1
+        trying.count(self._clock())
+        if trying.tries >= self._settings.attempts_max:
+            source = trying.block.source
+            raise ClientLost(
+                "ClickHouse", f"{source.table} did not take a block in {trying.tries} tries"
+            )
+        self._tries[partition] = trying
+        return False
+
+    def _throttle(self) -> None:
+        """Back-pressure: while a block waits, the partitions are paused, so that what is in hand
+        stays as it is. Those assigned meanwhile are paused too, hence every time."""
+        if self._tries:
+            if not self._is_paused:
+                _log.warning("reading pauses until ClickHouse takes the rows that wait")
+            self._is_paused = True
+            self._assignment.pause()
+        elif self._is_paused:
+            self._assignment.resume()
+            self._is_paused = False
+            _log.info("ClickHouse takes rows again; reading goes on")
 
     def _try_insert(self, block: Block, attempt: int) -> bool:
         """Step 3. Whether ClickHouse acknowledged it."""
@@ -219,13 +270,6 @@ class Sink:
             or age_ms >= settings.block_age_ms_max
         )
 
-    def _wait(self, seconds: float) -> None:
-        """Wait while ClickHouse recovers. Nothing is polled: the client's queue is bounded, and
-        should the group take the partitions away meanwhile, the mark still decides who writes."""
-        self._stop.wait(seconds)
-        if self._stop.is_set():
-            raise DependencyUnavailable("ClickHouse", "stopped while a block waited")
-
     def _require_same_log(self, partition: Partition, mark: int) -> None:
         """A topic made anew begins at 0 again: its records would pass for known ones."""
         low, high = ask(
@@ -272,7 +316,7 @@ def run_sink(
         group = f"{stream.name}-sink"
         consumer = Consumer(consumer_config(kafka, group, f"{group}-{settings.slot}"))
         assignment = Assignment(consumer)
-        sink = Sink(makers, Tables(warehouse, stream.name), assignment, settings, stop)
+        sink = Sink(makers, Tables(warehouse, stream.name), assignment, settings)
         _log.info("writing %s to database %s", ", ".join(makers), stream.name)
         if watch:
             watch(sink.tally)
