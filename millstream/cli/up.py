@@ -63,6 +63,15 @@ def demo(
 
     Example: millstream demo --events 20000 --kafka real
     """
+    from importlib.util import find_spec
+
+    from millstream.errors import OperatorNeeded
+
+    if find_spec("examples") is None or find_spec("lightgbm") is None:
+        raise OperatorNeeded(
+            "the demo needs the examples and the training libraries, which are not installed",
+            "Run `make demo` in a clone of the project",
+        )
     from ops.demo.run import run_demo
 
     raise typer.Exit(run_demo(folder, kafka, rate, events, seconds))
