@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
 
-from consumers.kafka import kafka_error, require_broker, translate
+from consumers.kafka import KAFKA, kafka_error, require_broker, translate
 from millstream.contracts import topic_table
-from millstream.errors import ContractMismatch
+from millstream.errors import ContractMismatch, DependencyUnavailable
 from millstream.settings import KafkaSettings
 from millstream.stream import Stream
 
@@ -29,7 +30,8 @@ class TopicProblem:
 def create_topics(stream: Stream, settings: KafkaSettings) -> list[str]:
     """Create what is missing; the names of the topics created. What exists is left as it is.
 
-    Raises SettingsInvalid where no broker answers, OperatorNeeded where it refuses.
+    Returns when the broker tells of them all. Raises SettingsInvalid where no broker answers,
+    OperatorNeeded where it refuses.
     """
     admin = require_broker(settings)
     there = admin.list_topics(timeout=TIMEOUT_S).topics
@@ -55,7 +57,19 @@ def create_topics(stream: Stream, settings: KafkaSettings) -> list[str]:
             error = kafka_error(why)
             if error.code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise translate(error, f"creating topic {name}") from why
+    _await_topics(admin, set(wanted))
     return created
+
+
+def _await_topics(admin: AdminClient, names: set[str]) -> None:
+    """Return when brokers tell of these topics: they learn of them after their creation."""
+    deadline = time.monotonic() + TIMEOUT_S
+    while missing := names - set(admin.list_topics(timeout=TIMEOUT_S).topics):
+        if time.monotonic() > deadline:
+            raise DependencyUnavailable(
+                KAFKA, f"{', '.join(sorted(missing))} was made, but no broker tells of it"
+            )
+        time.sleep(0.05)
 
 
 def topic_problems(stream: Stream, admin: AdminClient) -> list[TopicProblem]:
