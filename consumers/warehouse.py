@@ -72,22 +72,15 @@ class Warehouse:
         if kind == "chdb":
             folder = Path(path).expanduser()
             folder.parent.mkdir(parents=True, exist_ok=True)
-            return cls(
-                _ask(lambda: clickhouse_connect.get_client(interface="chdb", path=str(folder)))
-            )
-        parts = urlsplit(settings.url)
-        if kind not in {"http", "https"} or not parts.hostname:
-            raise SettingsInvalid(
-                f"MILLSTREAM_WAREHOUSE_URL={settings.url} is no address of ClickHouse",
-                "Write http://HOST:PORT, https://HOST:PORT or chdb:FOLDER",
-            )
+            return cls(_open(folder))
+        host, port = _address(settings.url)
         secret = settings.password
         return cls(
             _ask(
                 lambda: clickhouse_connect.get_client(
                     interface=kind,
-                    host=parts.hostname,
-                    port=parts.port or (8443 if kind == "https" else 8123),
+                    host=host,
+                    port=port or (8443 if kind == "https" else 8123),
                     username=settings.username,
                     password=secret.get_secret_value() if secret else "",
                     send_receive_timeout=settings.timeout_s,
@@ -150,6 +143,26 @@ class Tables:
 
     def mark(self, source: Source) -> int | None:
         return self.marks(source.table, source.topic).get(source.partition)
+
+
+def _address(url: str) -> tuple[str, int | None]:
+    """Host and port of an http(s) URL. Raises SettingsInvalid, which never shows a password."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        parts, host, port = urlsplit(""), None, None
+    if "@" in url:
+        raise SettingsInvalid(
+            "MILLSTREAM_WAREHOUSE_URL holds a user or password",
+            "Set MILLSTREAM_WAREHOUSE_USERNAME and MILLSTREAM_WAREHOUSE_PASSWORD in its place",
+        )
+    if parts.scheme not in {"http", "https"} or not host or parts.path not in {"", "/"}:
+        raise SettingsInvalid(
+            f"MILLSTREAM_WAREHOUSE_URL={url} is no address of ClickHouse",
+            "Write http://HOST:PORT, https://HOST:PORT or chdb:FOLDER",
+        )
+    return host, port
 
 
 def migrate(warehouse: Warehouse, stream: Stream) -> list[str]:
@@ -229,6 +242,17 @@ def broken(block: Block, look: Look) -> InvariantBroken:
         "or doubled",
         "Stop every sink of this stream and compare the table's rows with the topic",
     )
+
+
+def _open(folder: Path) -> Client:
+    """chDB on a folder. Its errors carry no code; the usual one is a folder in use."""
+    try:
+        return clickhouse_connect.get_client(interface="chdb", path=str(folder))
+    except ClickHouseError as why:
+        raise OperatorNeeded(
+            f"ClickHouse: chDB cannot open {folder}: {str(why).splitlines()[0][:300]}",
+            "Stop the other process that has it open, or use that one's HTTP address",
+        ) from why
 
 
 def _ask(call: Callable[[], T]) -> T:
