@@ -108,15 +108,15 @@ def json_line(record: Seen) -> str:
     }
     if record.undecodable is not None:
         shown["undecodable"] = record.undecodable
-    return json.dumps(_plain(shown), allow_nan=False)
+    return json.dumps(plain(shown), allow_nan=False)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """The value in JSON's types."""
     if isinstance(value, dict):
-        return {str(name): _plain(one) for name, one in value.items()}
+        return {str(name): plain(one) for name, one in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
+        return [plain(one) for one in value]
     if isinstance(value, datetime | date | time):
         return value.isoformat()
     if isinstance(value, bytes):
@@ -186,7 +186,7 @@ def _latency(record: Seen) -> str:
 
 
 def _all_fields(record: Seen) -> str:
-    shown = _plain(record.fields)
+    shown = plain(record.fields)
     return " ".join(f"{name}={value}" for name, value in shown.items())
 
 
