@@ -5,7 +5,8 @@ writer's schema into columns of the reader's; an `Encoder` turns columns into Ka
 that cannot be read are refused one by one and never cost their neighbours.
 """
 
-from millstream.columnar.decoder import Decoded, Decoder, make_decoder
+from millstream.columnar.decoded import Decoded, Decoder
+from millstream.columnar.decoder import make_decoder
 from millstream.columnar.encoder import Encoder
 from millstream.columnar.frame import FRAME_BYTES, MAGIC, Framed, frame, split_frames
 from millstream.columnar.schema import arrow_schema

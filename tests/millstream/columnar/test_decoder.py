@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 
 from millstream.columnar import Decoded, arrow_schema, frame, make_decoder
-from millstream.columnar.decoder import FEW_ROWS, HALVED_ROWS_MIN
+from millstream.columnar.batches import FEW_ROWS, HALVED_ROWS_MIN
 from millstream.errors import ContractMismatch
 from tests.millstream.columnar.drawn import (
     as_batch,

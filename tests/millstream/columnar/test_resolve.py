@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from millstream.columnar import arrow_schema, make_decoder
-from millstream.columnar.decoder import FEW_ROWS
+from millstream.columnar.batches import FEW_ROWS
 from millstream.errors import ContractMismatch
 from tests.millstream.columnar.drawn import same_batch, varint, written
 

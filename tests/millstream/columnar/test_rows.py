@@ -11,7 +11,7 @@ import fastavro
 import pytest
 
 from millstream.columnar import make_decoder
-from millstream.columnar.decoder import FEW_ROWS
+from millstream.columnar.batches import FEW_ROWS
 from millstream.errors import Stage
 from tests.millstream.columnar.drawn import read_by_avro, read_by_fastavro, varint
 
