@@ -16,7 +16,6 @@ import numpy as np
 import numpy.typing as npt
 from confluent_kafka import (
     OFFSET_BEGINNING,
-    TIMESTAMP_NOT_AVAILABLE,
     Consumer,
     KafkaError,
     KafkaException,
@@ -24,10 +23,11 @@ from confluent_kafka import (
     TopicPartition,
 )
 
+from consumers.batch import records_of
 from consumers.kafka import TransactionAborted, ask, kafka_error, translate
 from millstream.errors import ClientLost, DependencyUnavailable, MillstreamError
 from millstream.offsets import Partition, Positions, Verdict
-from millstream.records import TIME_US_MAX, Records
+from millstream.records import Records
 
 CONSUME_RECORDS_MAX = 1_000
 """librdkafka's best batch: 0.5 to 0.8 µs a record; 100 and 20,000 are slower."""
@@ -274,15 +274,7 @@ class Loop:
             kept = np.flatnonzero(keep)
             messages = [messages[i] for i in kept]
             partitions, offsets = partitions[keep], offsets[keep]
-        return Records(
-            topic,
-            [m.value() for m in messages],
-            [m.key() for m in messages],
-            partitions,
-            offsets,
-            _timestamps_us(messages),
-            {row: headers for row, m in enumerate(messages) if (headers := m.headers())},
-        )
+        return records_of(topic, messages, partitions, offsets)
 
     def _admit(self, partition: Partition, offsets: npt.NDArray[np.int64]) -> bool:
         """Whether this run of one partition is taken."""
@@ -365,17 +357,6 @@ def _start(partition: Partition, offset: int | None) -> TopicPartition:
 
 def _shown(partitions: list[Partition]) -> str:
     return " ".join(f"{topic}-{number}" for topic, number in sorted(partitions)) or "nothing"
-
-
-def _timestamps_us(messages: list[Message]) -> npt.NDArray[np.int64]:
-    """-1 where there is none; a producer may write any 64 bits, so they are bounded."""
-    stamps = (m.timestamp() for m in messages)
-    times = np.fromiter(
-        (t if kind != TIMESTAMP_NOT_AVAILABLE else -1 for kind, t in stamps),
-        np.int64,
-        len(messages),
-    )
-    return np.where(times < 0, -1, np.minimum(times, TIME_US_MAX // 1000) * 1000)
 
 
 def _partition(message: Message) -> Partition:

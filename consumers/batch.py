@@ -1,0 +1,69 @@
+"""What confluent-kafka hands out, as columns."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import numpy.typing as npt
+from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Message
+
+from millstream.records import TIME_US_MAX, Headers, Records
+
+_log = logging.getLogger(__name__)
+
+
+def records_of(
+    topic: str,
+    messages: list[Message],
+    partitions: npt.NDArray[np.int32],
+    offsets: npt.NDArray[np.int64],
+) -> Records:
+    """The columns of n records of one topic; partitions and offsets [n] are known already."""
+    return Records(
+        topic,
+        [m.value() for m in messages],
+        [m.key() for m in messages],
+        partitions,
+        offsets,
+        _timestamps_us(messages),
+        _headers(messages),
+    )
+
+
+def _timestamps_us(messages: list[Message]) -> npt.NDArray[np.int64]:
+    """-1 where there is none; a producer may write any 64 bits, so they are bounded."""
+    stamps = (m.timestamp() for m in messages)
+    times = np.fromiter(
+        (t if kind != TIMESTAMP_NOT_AVAILABLE else -1 for kind, t in stamps),
+        np.int64,
+        len(messages),
+    )
+    return np.where(times < 0, -1, np.minimum(times, TIME_US_MAX // 1000) * 1000)
+
+
+def _headers(messages: list[Message]) -> dict[int, Headers]:
+    """The headers by row, where there are any.
+
+    confluent-kafka raises SystemError for a header whose name is not UTF-8, at every reading of the
+    record: such headers are left out, or one record would stop the program for good.
+    """
+    try:
+        given: list[Headers | None] = [message.headers() for message in messages]
+    except (SystemError, UnicodeDecodeError):
+        given = [_readable(message) for message in messages]
+    return {row: headers for row, headers in enumerate(given) if headers}
+
+
+def _readable(message: Message) -> Headers:
+    try:
+        found: Headers = message.headers() or ()
+        return found
+    except (SystemError, UnicodeDecodeError):
+        _log.warning(
+            "%s-%s offset %s has a header whose name is not UTF-8: its headers are left out",
+            message.topic(),
+            message.partition(),
+            message.offset(),
+        )
+        return ()
