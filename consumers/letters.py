@@ -212,11 +212,18 @@ class TopicReader:
         parts = [TopicPartition(self.topic, number, at) for number, at in offsets.items()]
         ask("reading", lambda: self._consumer.assign(parts))
 
+    def _taken(self) -> list[Message]:
+        """Waits for one record, then takes what is there; `consume` alone would wait for all."""
+        first = self._consumer.poll(1.0)
+        if first is None:
+            return []
+        return [first, *self._consumer.consume(BATCH_RECORDS_MAX - 1, 0)]
+
     def _batch(self) -> tuple[list[Message], set[int]]:
         """Records, and the partitions that ended behind them."""
         for _ in range(SILENT_POLLS_MAX):
             records, ended = [], set()
-            for each in ask("reading", lambda: self._consumer.consume(BATCH_RECORDS_MAX, 1.0)):
+            for each in ask("reading", self._taken):
                 error, number = each.error(), each.partition()
                 if error is None:
                     records.append(each)

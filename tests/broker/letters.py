@@ -225,9 +225,9 @@ def committed_records(bootstrap: str, topic: str) -> list[Message]:
     consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in partitions])
     found, open_ends = [], set(partitions)
     while open_ends:
-        batch = consumer.consume(1_000, 10)
-        assert batch, f"{topic}: partitions {open_ends} do not end"
-        for record in batch:
+        first = consumer.poll(10)
+        assert first is not None, f"{topic}: partitions {open_ends} do not end"
+        for record in [first, *consumer.consume(1_000, 0)]:
             error = record.error()
             if error is None:
                 found.append(record)

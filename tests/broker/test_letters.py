@@ -184,12 +184,27 @@ def test_a_redrive_that_another_overtook_publishes_nothing_more(
     rig.assert_each_redriven_once(refused)
 
 
-@pytest.mark.parametrize("attempt", range(2))
+def test_a_redrive_knows_what_was_redriven_until_it_fenced(
+    rig: Rig, refused: list[Source], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that does all the work while another is about to fence it leaves that other nothing."""
+    genuine = RedrivePublisher.open
+
+    def late(self: RedrivePublisher) -> None:
+        monkeypatch.setattr(RedrivePublisher, "open", genuine)
+        assert rig.redrive().redriven == 60
+        genuine(self)
+
+    monkeypatch.setattr(RedrivePublisher, "open", late)
+    account = rig.redrive()
+    assert (account.redriven, account.already) == (0, 60)
+    rig.assert_each_redriven_once(refused)
+
+
 def test_two_redrives_at_once_redrive_each_letter_once(
-    attempt: int, rig: Rig, refused: list[Source], monkeypatch: pytest.MonkeyPatch
+    rig: Rig, refused: list[Source], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever is fenced stops; together with a last run everything is redriven."""
-    del attempt
     monkeypatch.setattr(consumers.redrive, "CHUNK_LETTERS_MAX", 2)
     failures: list[BaseException] = []
     start = threading.Barrier(2)
