@@ -1,8 +1,9 @@
 """Arrow columns to Kafka values: a prefix and an Avro body for each row.
 
-Many rows go through pyruhvro, which has a fixed cost of about 100 µs; a few rows, and schemas with
-bytes or fixed (pyruhvro panics on them), are written here. Both write the same bytes, and the same
-as fastavro: one block for an array, the shortest varints.
+The compiled kernel writes them. Where numba cannot be loaded, many rows go through pyruhvro, which
+has a fixed cost of about 100 µs; a few rows, and schemas with bytes or fixed (pyruhvro panics on
+them), are written here. All write the same bytes, and the same as fastavro: one block for an array,
+the shortest varints.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Callable
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import pyarrow as pa
 import pyruhvro
 
+from millstream.columnar.engine import Engine, kernels_load
 from millstream.columnar.schema import (
     Array,
     AvroType,
@@ -26,6 +28,9 @@ from millstream.columnar.schema import (
     record_columns,
 )
 from millstream.errors import ContractMismatch
+
+if TYPE_CHECKING:
+    from millstream.columnar.kernel_writer import KernelWriter
 
 Write: TypeAlias = Callable[[Any], bytes]
 
@@ -40,9 +45,10 @@ class Encoder:
     plain primitives, and each of them or null.
     """
 
-    def __init__(self, schema: str, prefix: bytes = b"") -> None:
+    def __init__(self, schema: str, prefix: bytes = b"", engine: Engine | None = None) -> None:
         """schema: Avro JSON text. prefix: bytes in front of every body, such as ``frame(id)``.
 
+        engine: None for the fastest that can be loaded.
         Raises ContractMismatch, naming the field, where a type is not supported.
         """
         record = parse_record(schema)
@@ -58,6 +64,11 @@ class Encoder:
         )
         self._wire = _wire_schema(self._fields)
         self._prefix = prefix
+        self._kernel: KernelWriter | None = None
+        if engine != "pyruhvro" and kernels_load():
+            from millstream.columnar.kernel_writer import KernelWriter  # noqa: PLC0415 - loads numba
+
+            self._kernel = KernelWriter(record, self._columns, prefix)
         self._accepted: Any = None  # the last pyarrow.Schema that was found to fit
 
     def encode(self, columns: pa.RecordBatch) -> list[bytes]:
@@ -68,6 +79,10 @@ class Encoder:
         """
         if columns.schema is not self._accepted:
             self._accept(columns.schema)
+        if self._kernel is not None:
+            written = self._kernel.write(columns)
+            if written is not None:
+                return written
         raw = [
             array if raw is None else array.view(raw)
             for array, raw in zip(columns.columns, self._raw, strict=True)

@@ -19,7 +19,7 @@ def kernels_load() -> bool:
     If not, one warning says why and what happens instead.
     """
     try:
-        from millstream.columnar import kernel_reader  # noqa: F401, PLC0415
+        from millstream.columnar import kernel_reader, kernel_writer  # noqa: F401, PLC0415
     except Exception as error:  # noqa: BLE001 - numba and LLVM fail in many ways, all of them slow
         reason = " ".join(str(error).split())[:200]
         _log.warning("no compiled codec, pyruhvro is used: %s: %s", type(error).__name__, reason)
