@@ -11,7 +11,18 @@ import sys
 
 import typer
 
-from millstream.cli import check, init, produce, programs, servers, stream, tail, up
+from millstream.cli import (
+    check,
+    init,
+    letters,
+    produce,
+    programs,
+    servers,
+    stream,
+    tail,
+    up,
+    verify,
+)
 from millstream.errors import MillstreamError, OperatorNeeded
 
 app = typer.Typer(
@@ -32,6 +43,7 @@ for _command in (
     programs.sink,
     produce.produce,
     tail.tail,
+    verify.verify,
     servers.warehouse,
     servers.registry,
     servers.kafka,
@@ -39,6 +51,7 @@ for _command in (
     up.demo,
 ):
     app.command()(_command)
+app.add_typer(letters.app)
 
 
 def main() -> None:
