@@ -79,6 +79,7 @@ class ScoringPlan:
         text = contract("prediction").text
         self._schema = arrow_schema(text)
         self._encoder = Encoder(text, frame(prediction_schema_id))
+        make_decoder(stream.schema_of_event.text)  # compiles the codec before the first event comes
         self._constants = {
             "model": bundle.name,
             "model_version": bundle.version,

@@ -59,6 +59,7 @@ class AvroRows:
         self._reader = reader
         self._fields = [field for field in arrow_schema(reader) if field.name in columns]
         self._schema_of = schema_of
+        make_decoder(reader)  # compiles the codec before the first record comes
         self._decoders: dict[int, Decoder | RecordRefused] = {}
         self._keep_bytes = keep_bytes
         self._keep_key = keep_key
