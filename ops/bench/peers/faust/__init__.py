@@ -1,0 +1,1 @@
+"""Faust, in an environment of its own (requirements.lock): with cramjam, which reads lz4."""
