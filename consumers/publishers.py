@@ -168,7 +168,11 @@ class ExactlyOnce:
             self._call("commit_transaction", lambda p: p.commit_transaction(self._wait_s))
             took_s = self._clock() - began
             self._crash.after(4)
-        except TransactionAborted as why:
+        except ClientLost:
+            raise
+        except DependencyUnavailable as why:
+            # whoever is not lost goes on polling, perhaps for long without a record: a transaction
+            # left open would keep every reader from what comes behind it
             self._abort()
             cause = self._failures.first
             self._failures.first = None

@@ -69,7 +69,7 @@ class Log:
     @property
     def stable_end(self) -> int:
         """Where the oldest open transaction begins: read_committed goes no further."""
-        return min(self._open.values(), default=self.end)
+        return min(self._open.values()) if self._open else self.end
 
     def append(self, entry: Entry) -> int:
         """Write one record; its offset."""
@@ -98,9 +98,9 @@ class Log:
         if not self.start <= offset <= self.end:
             offset = self.start
         found: list[tuple[int, Entry]] = []
-        end = self.stable_end
+        end, start, entries = self.stable_end, self.start, self._entries
         while offset < end and len(found) < count_max:
-            entry = self._entries[offset - self.start]
+            entry = entries[offset - start]
             if entry.is_visible:
                 found.append((offset, entry))
             offset += 1

@@ -7,7 +7,6 @@ from typing import Any, NoReturn
 
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
-from millstream.doubles.broker import Kafka
 from millstream.doubles.consumer import MemoryConsumer
 from millstream.doubles.producer import MemoryProducer, State
 from millstream.errors import DependencyUnavailable
@@ -17,6 +16,7 @@ from tests.simulation.world import Process, World
 SLOW_S = 4.0
 """Above publishers.SLOW_COMMIT_S."""
 IDLE = 4.0
+FREEZES = 8.0
 
 
 def _timed_out() -> KafkaException:
@@ -136,6 +136,8 @@ class FaultyProducer(MemoryProducer):
             world.count("produce refused")
             raise KafkaException(KafkaError(KafkaError.MSG_SIZE_TOO_LARGE))
         super().produce(topic, value, key, *rest, **more)
+        if self.id in world.late_ends and world.rng.random() < 0.5:
+            self._late_end()
         if world.errs(0.1) and self.state is State.OPEN:
             world.count("delivery failed")
             error = KafkaError(KafkaError._MSG_TIMED_OUT)
@@ -165,9 +167,17 @@ class FaultyProducer(MemoryProducer):
             return
         world.count("slow commit")
         world.tell("the commit is slow")
-        identity = (self.id, self.epoch)
-        world.later(SLOW_S + world.rng.uniform(0, 2), lambda: late_end(world.kafka, *identity))
+        world.late_ends[self.id] = self.epoch
         world.sleep(SLOW_S)
+
+    def _late_end(self) -> None:
+        """A repeated EndTxn(commit) arrives when its answer has long been had: without KIP-890 part
+        2 it ends whatever the same epoch has open by then."""
+        epoch = self._world.late_ends.pop(self.id, None)
+        slot = self.kafka.slots[self.id]
+        if epoch == slot.epoch and slot.open is not None:
+            self._world.tell("a late EndTxn arrives")
+            self.kafka.end(self.id, epoch, committed=True)
 
     def _faulty(self, call: str, do: Callable[[], None]) -> None:
         world = self._world
@@ -197,14 +207,6 @@ class FaultyProducer(MemoryProducer):
         if self.state is not State.NEW:
             self.state = State.UNKNOWN
         raise _timed_out()
-
-
-def late_end(kafka: Kafka, transactional_id: str, epoch: int) -> None:
-    """A repeated EndTxn(commit) arrives when its answer has long been had: without KIP-890 part 2
-    it ends whatever the same epoch has open by then."""
-    slot = kafka.slots[transactional_id]
-    if slot.epoch == epoch and slot.open is not None:
-        kafka.end(transactional_id, epoch, committed=True)
 
 
 class FaultyTables:
@@ -256,8 +258,9 @@ class FaultyTables:
         raise DependencyUnavailable("ClickHouse", kind)
 
     def _reach(self, call: str) -> None:
+        """Sinks are frozen here more often than elsewhere: who wakes has rivals."""
         world = self._world
-        world.step(call)
+        world.step(call, FREEZES)
         if world.now < world.tables_down_until:
             raise DependencyUnavailable("ClickHouse", "it is down")
         if world.errs(0.5):

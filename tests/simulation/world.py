@@ -113,6 +113,7 @@ class World:
         self.tables = MemoryTables()
         self.tables_down_until = 0.0
         self.server_life = 0
+        self.late_ends: dict[str, int] = {}
         self.twin: Callable[[Actor], None] | None = None
         self._script: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = count()
@@ -164,9 +165,9 @@ class World:
         me.wake = self.now + max(seconds, 0.0)
         self._hand_over(me)
 
-    def step(self, call: str) -> None:
+    def step(self, call: str, freezes: float = 1.0) -> None:
         """A program is about to call a client, or has just called it: here it can lose its turn,
-        be frozen, told to stop, or die."""
+        be frozen, told to stop, or die. freezes: how much likelier than elsewhere that is."""
         self.calls += 1
         process = self.current.process
         assert process is not None, call
@@ -184,9 +185,9 @@ class World:
             process.freeze()
             raise Killed
         dice -= odds.kill
-        if dice < odds.freeze:
+        if dice < odds.freeze * freezes:
             self._freeze(process, call)
-        elif dice - odds.freeze < odds.stop:
+        elif dice - odds.freeze * freezes < odds.stop:
             self.tell("is told to stop")
             self.count("stop")
             process.stop.set()
