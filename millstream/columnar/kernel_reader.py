@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import Any, Final, TypeAlias
 
@@ -46,20 +46,33 @@ class KernelReader:
 
         skip: bytes in front of each body. Raises OverflowError: read each half on its own.
         """
-        joined, ends = join(values)
-        count = len(values)
+        return self.read_joined(*join(values), skip)
+
+    def read_joined(
+        self,
+        joined: Bytes,
+        ends: npt.NDArray[np.int32],
+        skip: int,
+        allocate: Callable[[int], Any] = pa.allocate_buffer,
+    ) -> tuple[Any, npt.NDArray[np.int64]]:
+        """The same for records that stand one behind the other.
+
+        joined, ends: as `join` gives them. allocate: gives a pyarrow.Buffer of so many bytes, which
+        can be written and begins at a multiple of 64.
+        """
+        count = len(ends) - 1
         size = len(self._head) + self._room[0] * count + self._room[1]
         size += len(joined) if self._has_texts else 0
         if size > _OFFSET_MAX:
             raise OverflowError
-        arena = pa.allocate_buffer(size)
+        arena = allocate(size)
         view = np.frombuffer(arena, np.uint8)
         view[: len(self._head)] = self._head
         work = np.empty(self._work[0] * count + self._work[1], np.int64)
         good = kernel_read.decode(joined, ends, skip, self._words, view, work)
         assert good >= 0, f"{size} bytes are too few for {count} records of {len(joined)} bytes"
         batch = pa.ipc.read_record_batch(arena, self._written)
-        return self._with_defaults(batch), work[:good]
+        return self._with_defaults(batch), work[:good].copy()
 
     def _with_defaults(self, batch: Any) -> Any:
         if not self._defaults:

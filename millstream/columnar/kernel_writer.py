@@ -42,7 +42,10 @@ class KernelWriter:
         rows = columns.num_rows
         if not rows:
             return []
-        message = columns.serialize()
+        return self.write_message(columns.serialize(), rows)
+
+    def write_message(self, message: Any, rows: int) -> list[bytes] | None:
+        """The same for a batch of at least one row that stands in an IPC message."""
         found = ipc.locate(message)
         size = self._row_bytes * (rows + 1) + (len(message) if self._has_texts else 0)
         for node, most in self._items:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 import pytest
@@ -12,6 +12,8 @@ from hypothesis import given, settings
 
 from millstream.columnar import Decoded, arrow_schema, frame, make_decoder
 from millstream.columnar.batches import FEW_ROWS, HALVED_ROWS_MIN
+from millstream.columnar.decoder import KernelDecoder
+from millstream.columnar.engine import Engine
 from millstream.errors import ContractMismatch
 from tests.millstream.columnar.drawn import (
     as_batch,
@@ -22,6 +24,7 @@ from tests.millstream.columnar.drawn import (
     varint,
 )
 
+ENGINES: Final = ["kernel", "pyruhvro"]
 LOAN = {
     "type": "record",
     "name": "Loan",
@@ -50,12 +53,15 @@ def covered(out: Decoded, count: int) -> None:
     assert out.columns.num_rows == len(out.rows)
 
 
+@pytest.mark.parametrize("engine", ENGINES)
 @settings(max_examples=250, deadline=None, derandomize=True)
 @given(damaged())
-def test_few_rows_are_judged_as_avro_judges_them(drawn: tuple[Any, list[bytes]]) -> None:
+def test_few_rows_are_judged_as_avro_judges_them(
+    engine: Engine, drawn: tuple[Any, list[bytes]]
+) -> None:
     """Any schema and damage: the same rows and values as strict `avro`."""
     spec, bodies = drawn
-    out = make_decoder(json.dumps(spec)).decode(bodies)
+    out = make_decoder(json.dumps(spec), engine=engine).decode(bodies)
     covered(out, len(bodies))
     verdicts = [judged(spec, body) for body in bodies]
     assert out.rows.tolist() == [i for i, verdict in enumerate(verdicts) if verdict is not None]
@@ -66,13 +72,16 @@ def test_few_rows_are_judged_as_avro_judges_them(drawn: tuple[Any, list[bytes]])
         read_by_fastavro(spec, bodies[row])  # raises where it refuses what we took
 
 
+@pytest.mark.parametrize("engine", ENGINES)
 @settings(max_examples=250, deadline=None, derandomize=True)
 @given(damaged(slow=False))
-def test_many_rows_are_judged_as_few_rows_are(drawn: tuple[Any, list[bytes]]) -> None:
-    """Any schema and damage: a batch on pyruhvro's path says what the row reader says."""
+def test_many_rows_are_judged_as_few_rows_are(
+    engine: Engine, drawn: tuple[Any, list[bytes]]
+) -> None:
+    """Any schema and damage: a batch says what the row reader says about its rows."""
     spec, bodies = drawn
-    decoder = make_decoder(json.dumps(spec))
-    few = decoder.decode(bodies)
+    decoder = make_decoder(json.dumps(spec), engine=engine)
+    few = make_decoder(json.dumps(spec), engine="pyruhvro").decode(bodies)
     times = FEW_ROWS + 1
     many = decoder.decode(bodies * times)
     covered(many, len(bodies) * times)
@@ -85,9 +94,10 @@ def test_many_rows_are_judged_as_few_rows_are(drawn: tuple[Any, list[bytes]]) ->
 
 @pytest.mark.parametrize("spoil", [lambda v: v[:-1], lambda v: v + b"\x00", lambda v: v[:3]])
 @pytest.mark.parametrize("size", [1, FEW_ROWS, FEW_ROWS + 1, 2 * HALVED_ROWS_MIN + 1, 1000])
-def test_one_bad_row_costs_none_of_its_neighbours(size: int, spoil: Any) -> None:
+@pytest.mark.parametrize("engine", ENGINES)
+def test_one_bad_row_costs_none_of_its_neighbours(engine: Engine, size: int, spoil: Any) -> None:
     """One bad row, wherever it stands, is refused alone and the others keep their values."""
-    decoder = make_decoder(json.dumps(LOAN))
+    decoder = make_decoder(json.dumps(LOAN), engine=engine)
     values = [loan(row) for row in range(size)]
     whole = decoder.decode(values, skip=5)
     assert whole.refusals == ()
@@ -99,9 +109,10 @@ def test_one_bad_row_costs_none_of_its_neighbours(size: int, spoil: Any) -> None
         assert same_batch(out.columns, left)
 
 
-def test_good_rows_keep_their_places_among_odd_and_bad_ones() -> None:
+@pytest.mark.parametrize("engine", ENGINES)
+def test_good_rows_keep_their_places_among_odd_and_bad_ones(engine: Engine) -> None:
     """Rows read by different readers come back in the order of the input."""
-    decoder = make_decoder(json.dumps(LOAN))
+    decoder = make_decoder(json.dumps(LOAN), engine=engine)
     values = [loan(row) for row in range(300)]
     odd = loan(7).replace(varint(7000), varint(7000)[:-1] + bytes([varint(7000)[-1] | 0x80, 0]))
     for row in range(0, 300, 10):
@@ -163,3 +174,48 @@ def test_the_reader_may_be_named_apart() -> None:
     unfit = LOAN | {"fields": [{"name": "age", "type": "string"}]}
     with pytest.raises(ContractMismatch, match="field age is int"):
         make_decoder(json.dumps(LOAN), json.dumps(unfit))
+
+
+def test_the_kernel_is_what_reads_by_default() -> None:
+    """Without a word about it the kernel reads flat fields, and pyruhvro where one is nested."""
+    assert isinstance(make_decoder(json.dumps(LOAN)), KernelDecoder)
+    nested = LOAN | {"fields": [{"name": "a", "type": {"type": "array", "items": "long"}}]}
+    assert not isinstance(make_decoder(json.dumps(nested)), KernelDecoder)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_only_the_wanted_columns_are_made(engine: Engine) -> None:
+    """The columns asked for come in the order asked; a row broken elsewhere is refused still."""
+    fields = [*LOAN["fields"], {"name": "tags", "type": {"type": "array", "items": "string"}}]
+    text = json.dumps(LOAN | {"fields": fields})
+    decoder = make_decoder(text, columns=["age", "id"], engine=engine)
+    tags = varint(1) + b"\x06ab\xff" + varint(0)
+    good = [loan(row) + varint(1) + b"\x06abc" + varint(0) for row in range(40)]
+    out = decoder.decode([*good, loan(40) + tags], skip=5)
+    assert out.columns.to_pylist() == [{"age": row, "id": f"loan-{row}"} for row in range(40)]
+    assert [(r.row, r.name) for r in out.refusals] == [(40, "bad_utf8")]
+    assert isinstance(decoder, KernelDecoder) == (engine == "kernel")
+
+
+@pytest.mark.parametrize("columns", [[], ["id", "id"], ["id", "nothing"]])
+def test_columns_that_the_reader_lacks_do_not_fit(columns: list[str]) -> None:
+    """No column, one twice, or an unknown one is an error of whoever asks."""
+    with pytest.raises(ContractMismatch, match="not distinct fields"):
+        make_decoder(json.dumps(LOAN), columns=columns)
+
+
+def test_a_batch_too_large_for_its_offsets_is_read_in_parts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Above the bound of 32-bit offsets a batch is halved, and nobody can tell."""
+    decoder = make_decoder(json.dumps(LOAN))
+    values = [loan(row) for row in range(500)]
+    values[77] = values[77][:-1]
+    values[401] = values[401][:-1]
+    whole = decoder.decode(values, skip=5)
+    for most in (20_000, 3_000, 10):
+        monkeypatch.setattr("millstream.columnar.kernel_reader._OFFSET_MAX", most)
+        parts = decoder.decode(values, skip=5)
+        assert parts.columns.equals(whole.columns)
+        assert parts.rows.tolist() == whole.rows.tolist()
+        assert parts.refusals == whole.refusals

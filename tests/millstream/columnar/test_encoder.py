@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 import pytest
@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from millstream.columnar import Encoder, arrow_schema, frame, make_decoder
 from millstream.columnar.encoder import FEW_ROWS
+from millstream.columnar.engine import Engine
 from millstream.errors import ContractMismatch
 from tests.millstream.columnar.drawn import (
     LOGICAL,
@@ -23,6 +24,7 @@ from tests.millstream.columnar.drawn import (
     written,
 )
 
+ENGINES: Final = ["kernel", "pyruhvro"]
 PLAIN = ["boolean", "int", "long", "float", "double", "string", "bytes"]
 
 
@@ -49,15 +51,16 @@ def encodable(draw: st.DrawFn) -> tuple[Any, list[Any]]:
     return spec, draw(st.lists(values(spec), min_size=1, max_size=5))
 
 
+@pytest.mark.parametrize("engine", ENGINES)
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(encodable())
-def test_the_bytes_are_those_of_fastavro(drawn: tuple[Any, list[Any]]) -> None:
+def test_the_bytes_are_those_of_fastavro(engine: Engine, drawn: tuple[Any, list[Any]]) -> None:
     """Few rows and many give the very bytes of fastavro, each behind the prefix."""
     spec, rows = drawn
     text = json.dumps(spec)
     bodies = [written(spec, row) for row in rows]
     columns = as_batch(spec, [judged(spec, body) for body in bodies])
-    encoder = Encoder(text, frame(9))
+    encoder = Encoder(text, frame(9), engine)
     assert encoder.encode(columns) == [frame(9) + body for body in bodies]
     times = FEW_ROWS + 1
     many = pa.concat_batches([columns] * times)
@@ -73,22 +76,25 @@ def schema(of: Any) -> str:
     return json.dumps({"type": "record", "name": "R", "fields": [{"name": "a", "type": of}]})
 
 
+@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("times", [1, FEW_ROWS + 1])
-def test_no_value_is_written_for_a_null(times: int) -> None:
+def test_no_value_is_written_for_a_null(times: int, engine: Engine) -> None:
     """A null in a field without null is an error, never a zero."""
     batch = pa.record_batch({"a": pa.array([1.5, None] * times)})
     with pytest.raises(ValueError, match=f"field a has {times} nulls"):
-        Encoder(schema("double")).encode(batch)
+        Encoder(schema("double"), engine=engine).encode(batch)
     inner = pa.list_(pa.field("item", pa.float64(), nullable=False))
     lists = pa.record_batch({"a": pa.array([[1.5], [None]] * times, inner)})
     with pytest.raises(ValueError, match=f"field a has {times} nulls"):
-        Encoder(schema({"type": "array", "items": "double"})).encode(lists)
+        Encoder(schema({"type": "array", "items": "double"}), engine=engine).encode(lists)
 
 
+@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("times", [1, FEW_ROWS + 1])
-def test_an_unknown_symbol_is_an_error(times: int) -> None:
+def test_an_unknown_symbol_is_an_error(times: int, engine: Engine) -> None:
     """A string that is no symbol of the enum is an error naming the field."""
-    encoder = Encoder(schema({"type": "enum", "name": "E", "symbols": ["A"]}))
+    of = {"type": "enum", "name": "E", "symbols": ["A"]}
+    encoder = Encoder(schema(of), engine=engine)
     with pytest.raises(ValueError, match="field a has a value outside its enum"):
         encoder.encode(pa.record_batch({"a": ["A", "Z"] * times}))
 
