@@ -28,6 +28,8 @@ WARM_UP_S = 2.0
 PRIMING_RATE = 500
 GRACE_S = 8.0
 START_S_MAX = 60.0
+KEPT_UP = 0.99
+"""A lower share of answers in time: a queue grows, and higher rates would measure its length."""
 FLOOR = "floor"
 """The contender that is not there: the reader reads what the generator sends."""
 
@@ -68,6 +70,10 @@ def latencies(
             for rate in rates:
                 said(f"{rate:,}/s")
                 done.append(_at(arena, course, trial, topic, children, rate, seconds))
+                if done[-1].share < KEPT_UP:
+                    why = f"not tried: it did not keep up with {rate:,}/s"
+                    done += [Latency(trial, r, failure=why) for r in rates[len(done) :]]
+                    break
         arena.ground.delete(topic)
     except Exception as why:  # noqa: BLE001 - one contender's end is not the benchmark's
         rest = rates[len(done) :]

@@ -12,7 +12,7 @@ from statistics import median
 from ops.bench.contenders import AT_LEAST, CONTENDERS, EXACTLY
 from ops.bench.data import SUBJECTS
 from ops.bench.figures import Spread
-from ops.bench.latency import FLOOR, Latency
+from ops.bench.latency import FLOOR, KEPT_UP, Latency
 from ops.bench.machine import plain
 from ops.bench.plot import Line, latency_plot
 from ops.bench.summary import (
@@ -177,13 +177,13 @@ def _latency_rows(latencies: list[Latency]) -> Iterator[list[str]]:
         cells.append(f"{min(run.share for run in good):.1%}")
         cells.append(f"{max(run.late_ms for run in good):,.0f}")
         spent = [run.spent for run in good if run.spent is not None]
-        cells.append("-" if contender == FLOOR else _us(median(s.program for s in spent), rate))
-        cells.append(_us(median(s.broker for s in spent), rate))
+        cells.append("-" if contender == FLOOR else _us([s.program for s in spent], rate))
+        cells.append(_us([s.broker for s in spent], rate))
         yield cells
 
 
-def _us(cores: float, rate: int) -> str:
-    return f"{1e6 * cores / rate:.1f}"
+def _us(cores: list[float], rate: int) -> str:
+    return f"{1e6 * median(cores) / rate:.1f}" if cores else "-"
 
 
 def _title(contender: str, guarantee: str) -> str:
@@ -199,7 +199,7 @@ def plot_lines(found: Found) -> dict[str, Line]:
     ):
         points = []
         for rate in sorted({each.rate for each in latencies}):
-            kept = [each for each in latencies if each.share >= 0.99]
+            kept = [each for each in latencies if each.share >= KEPT_UP]
             low = latency_median(kept, contender, guarantee, rate, lambda each: each.p50)
             high = latency_median(kept, contender, guarantee, rate, lambda each: each.p99)
             if low is not None and high is not None:
