@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
 from consumers.registry import Registry
-from consumers.verify_audit import Audit, Options
+from consumers.verify_about import Options
+from consumers.verify_audit import Audit
 from consumers.verify_log import Log, Progress
 from consumers.verify_rows import Rows
 from consumers.warehouse import Warehouse

@@ -11,47 +11,28 @@ One look, in this order, so that nothing that moves can be taken for a loss:
 
 from __future__ import annotations
 
-import hashlib
 import time
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
-from pathlib import Path
 
-import confluent_kafka
 import numpy as np
 
 from consumers.registry import Registry
-from consumers.verify_content import Contents, Predictions, Sample, letter_fields
+from consumers.verify_about import Options, config_digests, versions
+from consumers.verify_answers import LetterSources, PredictionSources, SourceReader, Sources
+from consumers.verify_content import Contents, Sample
 from consumers.verify_log import Chunk, End, Log, Progress, Removed
 from consumers.verify_rows import Rows
 from millstream.audit.ledger import Finding, Kind, Ledger
-from millstream.audit.offsets import Offsets
 from millstream.audit.partition import Coverage, Names, TableRows
 from millstream.audit.report import Line, Report
 from millstream.audit.rescore import Rescorer
-from millstream.contracts import dead_letter_headers
 from millstream.stream import Stream
 
 TABLES = ("events", "predictions", "dead_letters")
-SOURCE = {"source_topic", "source_partition", "source_offset"}
 Positions = dict[tuple[Kind, str, int], int]
 """Of a kind of waiting, topic or table, partition: how many, or how far."""
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """How to audit.
-
-    wait_s: for what is late or in an open transaction. Too low calls a slow scorer stopped; too
-    high keeps a person waiting. bundles: for scoring a sample again; empty leaves that out.
-    """
-
-    wait_s: float = 10.0
-    bundles: tuple[Path, ...] = ()
-    threads: int = 1
 
 
 class Audit:
@@ -81,8 +62,11 @@ class Audit:
         self._sample = Sample()
         self._rescoring = bool(rescorers)
         self._contents = Contents(stream, rows, registry.schema, rescorers, self._ledger)
-        self._sources = Predictions(registry.schema, SOURCE)
-        self._config = _config(stream, rescorers)
+        self._sources: dict[str, SourceReader] = {
+            "predictions": PredictionSources(registry.schema, self._topics["events"]),
+            "dead_letters": LetterSources(self._topics["events"]),
+        }
+        self._config = config_digests(stream, rescorers)
         self._started = time.time()
         self._run = str(uuid.uuid4())
         self._ends: dict[str, dict[int, End]] = {}
@@ -95,11 +79,6 @@ class Audit:
         self._short: dict[int, int] = {}
         self._coverage: dict[int, Coverage] = {}
         self._tables: dict[tuple[str, int], TableRows] = {}
-        self._letter_headers = {
-            field: header
-            for field, header in dead_letter_headers().items()
-            if field.startswith("source_")
-        }
         self._begin()
 
     def expected(self) -> tuple[int, int]:
@@ -187,7 +166,8 @@ class Audit:
         self._contents.predictions(self._again("predictions"), sample)
         self._contents.letters(self._again("dead_letters"))
         for p, coverage in self._coverage.items():
-            self._sample.done(p, coverage.judged_to)
+            if not self._tables[("predictions", p)].behind(self._end("predictions", p)):
+                self._sample.done(p, coverage.judged_to)
 
     def close(self) -> None:
         """The last judgements of an audit that will not look again."""
@@ -227,7 +207,7 @@ class Audit:
             stream=self._stream.name,
             started=datetime.fromtimestamp(self._started, UTC).isoformat(timespec="milliseconds"),
             seconds=time.time() - self._started,
-            versions=_versions(),
+            versions=versions(),
             config=self._config,
             lines=tuple(lines),
             findings=(*self._ledger.findings(), *self._passing),
@@ -291,24 +271,13 @@ class Audit:
     def _read_answers(self, table: str) -> None:
         topic = self._topics[table]
         for chunk in self._read(table, self._reach[table]):
-            if table == "predictions":
-                places, columns, bad = self._sources.read(chunk.records)
-            else:
-                places, columns, bad = self._letter_sources(chunk)
-            self._ledger.add(Kind.UNREADABLE, topic, chunk.partition, chunk.offsets[bad])
-            if len(places):
-                partitions = np.asarray(columns["source_partition"], np.int64)
-                sources = np.asarray(columns["source_offset"], np.int64)
-                named = columns["source_topic"]
-                topics = named.to_pylist() if hasattr(named, "to_pylist") else named
-                foreign = np.array([t != self._topics["events"] for t in topics])
-                self._answers(topic, chunk, places, np.where(foreign, -1, partitions), sources)
+            answers = self._sources[table].read(chunk)
+            self._ledger.add(Kind.UNREADABLE, topic, chunk.partition, answers.unreadable)
+            self._answers(topic, chunk, answers)
 
-    def _answers(
-        self, topic: str, chunk: Chunk, places: Offsets, partitions: Offsets, sources: Offsets
-    ) -> None:
-        """Answers of one chunk, by the partition that they name; -1 for another topic's."""
-        own = chunk.offsets[places]
+    def _answers(self, topic: str, chunk: Chunk, answers: Sources) -> None:
+        """Answers of one chunk, by the partition that they name."""
+        own, partitions, sources = answers.own, answers.partitions, answers.offsets
         for number in np.unique(partitions).tolist():
             here = partitions == number
             if number not in self._coverage:
@@ -325,15 +294,6 @@ class Audit:
             why = f"beyond the end {self._ceiling[number]} of the topic"
             self._ledger.add(Kind.ALIEN, self._topics["events"], number, offsets[~real], why)
             self._coverage[number].saw_answers(topic, offsets[real])
-
-    def _letter_sources(self, chunk: Chunk) -> tuple[Offsets, dict[str, list[object]], Offsets]:
-        """As Predictions.read, of dead letters."""
-        read = [letter_fields(record, self._letter_headers) for record in chunk.records]
-        good = [place for place, fields in enumerate(read) if fields is not None]
-        bad = [place for place, fields in enumerate(read) if fields is None]
-        letters = [fields for fields in read if fields is not None]
-        columns = {name: [fields[name] for fields in letters] for name in self._letter_headers}
-        return np.array(good, np.int64), columns, np.array(bad, np.int64)
 
     def _read(self, table: str, ends: dict[int, End]) -> Iterator[Chunk]:
         """Records from where the last read ended; what was removed meanwhile comes from rows."""
@@ -424,20 +384,3 @@ class Audit:
     def _hidden(self, table: str, p: int) -> bool:
         ends = self._reach.get(table, self._ends[table])
         return p in ends and ends[p].hidden
-
-
-def _config(stream: Stream, rescorers: list[Rescorer]) -> dict[str, str]:
-    """Digests of what decides about the answers."""
-    named = {
-        "stream.toml": stream.path.read_bytes(),
-        "event schema": stream.schema_of_event.text.encode(),
-    }
-    found = {
-        name: "sha256:" + hashlib.sha256(content).hexdigest() for name, content in named.items()
-    }
-    return found | {f"bundle {i}": each.digest for i, each in enumerate(rescorers)}
-
-
-def _versions() -> dict[str, str]:
-    names = ("millstream", "confluent-kafka", "numpy", "pyarrow", "fastavro", "onnxruntime")
-    return {name: version(name) for name in names} | {"librdkafka": confluent_kafka.libversion()[0]}

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from confluent_kafka import Message
 
+from consumers.verify_answers import Predictions, SchemaOf, letter_fields
 from consumers.verify_log import Chunk, Removed, gathered
 from consumers.verify_rows import Rows
 from millstream.audit.content import bits, differing
 from millstream.audit.ledger import Kind, Ledger
 from millstream.audit.offsets import Offsets
 from millstream.audit.rescore import EventReader, Rescorer
-from millstream.columnar import FRAME_BYTES, Decoder, make_decoder, split_frames
-from millstream.contracts import contract, dead_letter_headers
-from millstream.errors import ContractMismatch, RecordRefused
+from millstream.columnar import FRAME_BYTES
+from millstream.contracts import dead_letter_headers
+from millstream.errors import RecordRefused
 from millstream.records import TIME_US_MAX, TIME_US_MIN
 from millstream.stream import Stream
 
@@ -33,65 +35,16 @@ _UNITS: Final = {
     "toUnixTimestamp64Micro": 1,
     "toInt32": 86_400_000_000,
 }
-SchemaOf = Callable[[int], str]
 Chunks = Iterator[Chunk | Removed]
 
 _KEY: Final = {"kafka_key": "hex(kafka_key)"}
-_NUMBERS: Final = {"source_partition", "source_offset", "attempt", "event_schema_id"}
+_DOUBLES: Final = {"score", "scores", "confidence"}
 _PLAIN: Final = {"string", "int", "long", "boolean", "float", "double"}
 _TIMES: Final = {
     "timestamp-millis": "toUnixTimestamp64Milli({})",
     "timestamp-micros": "toUnixTimestamp64Micro({})",
     "date": "toInt32({})",
 }
-
-
-class Predictions:
-    """Decodes predictions: their columns as lists, whole or only the fields that are asked for."""
-
-    def __init__(self, schema_of: SchemaOf, fields: set[str] | None = None) -> None:
-        schema = json.loads(contract("prediction").text)
-        if fields is not None:
-            schema["fields"] = [f for f in schema["fields"] if f["name"] in fields]
-        self._reader = json.dumps(schema)
-        self._schema_of = schema_of
-        self._decoders: dict[int, Decoder | None] = {}
-
-    def read(self, records: list[Message]) -> tuple[Offsets, dict[str, Any], Offsets]:
-        """Places of the readable ones, their columns (Arrow), places of the others."""
-        values = [record.value() for record in records]
-        framed = split_frames(values)
-        bad = [refusal.row for refusal in framed.refusals]
-        places: list[Offsets] = []
-        batches = []
-        for schema_id, rows in framed.groups.items():
-            decoder = self._decoder(schema_id)
-            if decoder is None:
-                bad += rows.tolist()
-                continue
-            whole = len(rows) == len(values)
-            given: list[Any] = values if whole else [values[row] for row in rows.tolist()]
-            decoded = decoder.decode(given, skip=FRAME_BYTES)
-            bad += [int(rows[refusal.row]) for refusal in decoded.refusals]
-            places.append(rows[decoded.rows])
-            batches.append(decoded.columns)
-        if not batches:
-            return np.empty(0, np.int64), {}, np.array(sorted(bad), np.int64)
-        table, where = pa.Table.from_batches(batches), np.concatenate(places)
-        if len(batches) > 1:
-            order = np.argsort(where)
-            table, where = table.take(pa.array(order)), where[order]
-        columns = {name: table.column(name) for name in table.schema.names}
-        return where, columns, np.array(sorted(bad), np.int64)
-
-    def _decoder(self, schema_id: int) -> Decoder | None:
-        if schema_id not in self._decoders:
-            try:
-                made = make_decoder(self._schema_of(schema_id), self._reader)
-            except (RecordRefused, ContractMismatch):
-                return None  # asked again at the next batch: it may be registered by then
-            self._decoders[schema_id] = made
-        return self._decoders[schema_id]
 
 
 class Sample:
@@ -161,8 +114,7 @@ class Contents:
             if not len(places):
                 continue
             said = {name: _listed(column) for name, column in columns.items()}
-            wanted = said | {"scores": [bits(row) for row in said["scores"]]}
-            wanted |= {name: bits(said[name]) for name in ("score", "confidence")}
+            wanted = said | {name: _bits(columns[name]) for name in columns if name in _DOUBLES}
             wanted["kafka_key"] = _hex_keys([chunk.records[place] for place in places.tolist()])
             expressions = {name: _expression(name, column) for name, column in columns.items()}
             offsets = chunk.offsets[places]
@@ -293,22 +245,6 @@ class Contents:
             return None
 
 
-def letter_fields(record: Message, names: dict[str, str]) -> dict[str, Any] | None:
-    """The fields of a dead letter by its headers; None where it has not what it must have."""
-    given = dict(record.headers() or [])
-    fields: dict[str, Any] = {}
-    for field, header in names.items():
-        raw = given.get(header)
-        try:
-            text = raw.decode() if isinstance(raw, bytes) else raw
-            fields[field] = int(text) if field in _NUMBERS and text is not None else text
-        except ValueError:
-            return None
-        if text is None and field != "event_schema_id":
-            return None
-    return fields
-
-
 def event_columns(stream: Stream) -> dict[str, str]:
     """Event field -> the SQL by which its column can be compared, where it can."""
     found = {}
@@ -363,6 +299,19 @@ def _listed(column: Any) -> list[Any]:
     if pa.types.is_timestamp(column.type):
         column = column.cast(pa.int64())
     listed: list[Any] = column.to_pylist()
+    return listed
+
+
+def _bits(column: Any) -> list[Any]:
+    """Doubles, or lists of them, as their 64 bits."""
+    array = column.combine_chunks()
+    if not pa.types.is_list(array.type):
+        bits_of: list[Any] = array.view(pa.int64()).to_pylist()
+        return bits_of
+    ends = np.cumsum(pc.list_value_length(array).to_numpy())
+    offsets = pa.array(np.concatenate(([0], ends)).astype(np.int32))
+    exact = pa.ListArray.from_arrays(offsets, array.flatten().view(pa.int64()))
+    listed: list[Any] = exact.to_pylist()
     return listed
 
 

@@ -105,6 +105,7 @@ class Log:
         self._settings = settings
         self._admin = require_broker(settings)
         self._groups: dict[str, Consumer] = {}
+        self._at: dict[int, int] = {}
         self._reader = Consumer(
             connection(settings)
             | {
@@ -202,9 +203,8 @@ class Log:
         ends = {p: end for p, (first, end) in spans.items() if first < end}
         if not ends:
             return
-        assigned = [TopicPartition(topic, p, spans[p][0]) for p in ends]
-        self._reader.assign(assigned)
-        self._reader.resume(assigned)  # librdkafka remembers the pauses of an earlier reading
+        self._at = {p: spans[p][0] for p in ends}
+        self._assign(topic, ends)
         heard = time.monotonic()
         try:
             while ends:
@@ -230,8 +230,8 @@ class Log:
     ) -> Iterator[Chunk | Removed]:
         """Sort a batch by partition; partitions that have come to their end leave `ends`."""
         good = [record for record in batch if record.error() is None]
-        numbers = np.fromiter((r.partition() for r in good), np.int32, len(good))
-        offsets = np.fromiter((r.offset() for r in good), np.int64, len(good))
+        numbers = np.fromiter(map(Message.partition, good), np.int32, len(good))
+        offsets = np.fromiter(map(Message.offset, good), np.int64, len(good))
         for partition in np.unique(numbers).tolist():
             if partition not in ends:
                 continue
@@ -242,6 +242,7 @@ class Log:
                 whole = len(rows) == len(good)
                 records = good if whole else [good[row] for row in rows.tolist()]
                 yield Chunk(partition, offsets[rows], records)
+                self._at[partition] = int(offsets[rows[-1]]) + 1
             if past:
                 self._leave(topic, partition, ends)
         if len(good) == len(batch):
@@ -273,7 +274,13 @@ class Log:
         if end == ends[partition]:
             self._leave(topic, partition, ends)
         else:
-            ask("seeking", lambda: self._reader.seek(TopicPartition(topic, partition, end)))
+            self._at[partition] = end
+            self._assign(topic, ends)  # the client has stopped this one, and cannot seek it
+
+    def _assign(self, topic: str, ends: dict[int, int]) -> None:
+        assigned = [TopicPartition(topic, p, self._at[p]) for p in ends]
+        self._reader.assign(assigned)
+        self._reader.resume(assigned)  # librdkafka remembers the pauses of an earlier reading
 
     def _leave(self, topic: str, partition: int, ends: dict[int, int]) -> None:
         del ends[partition]

@@ -14,7 +14,8 @@ from confluent_kafka import Producer
 
 from consumers.kafka import producer_config
 from consumers.verify import opened
-from consumers.verify_audit import Audit, Options, Positions
+from consumers.verify_about import Options
+from consumers.verify_audit import Audit, Positions
 from consumers.verify_log import Log
 from millstream.audit.ledger import Finding
 from millstream.audit.report import Report, finding_json

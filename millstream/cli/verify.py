@@ -68,7 +68,7 @@ def verify(  # noqa: PLR0913, PLR0917 - each is an option
 
     Example: millstream verify examples/loans/stream.toml --json
     """
-    from consumers.verify_audit import Options
+    from consumers.verify_about import Options
     from millstream.settings import ScorerSettings, from_environment
     from millstream.stream import Stream
 

@@ -18,7 +18,7 @@ from consumers.kafka import connection, producer_config
 from consumers.registry import Registry
 from consumers.topics import create_topics
 from consumers.verify import verify
-from consumers.verify_audit import Options
+from consumers.verify_about import Options
 from consumers.warehouse import Warehouse, migrate
 from millstream.audit.report import Report
 from millstream.columnar import Encoder, arrow_schema, frame, make_decoder

@@ -16,7 +16,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from consumers.kafka import producer_config
 from consumers.registry import Registry
-from consumers.verify_audit import Options
+from consumers.verify_about import Options
 from consumers.verify_watch import Watch
 from consumers.warehouse import Warehouse
 from millstream.audit.ledger import Kind
