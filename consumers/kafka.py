@@ -36,6 +36,9 @@ _ASK_OPERATOR = {
     KafkaError._INVALID_ARG,
     KafkaError.INVALID_TRANSACTION_TIMEOUT,
 }
+_FATAL = {KafkaError._FENCED, KafkaError._FATAL}
+"""A consumer's fatal error comes as a record whose error has this code and not the flag; nothing
+comes after it, so that going on would be to wait for ever."""
 
 
 class TransactionAborted(DependencyUnavailable):
@@ -138,7 +141,7 @@ class ConnectionErrors:
 def translate(error: KafkaError, doing: str) -> MillstreamError:
     """librdkafka's error as one of ours, decided by its code and flags."""
     text = f"{error.str()} while {doing}"
-    if error.fatal() or error.code() == KafkaError._FENCED:
+    if error.fatal() or error.code() in _FATAL:
         return ClientLost(KAFKA, f"{text} ({error.name()}); the process must be started again")
     if error.txn_requires_abort():
         return TransactionAborted(KAFKA, text)

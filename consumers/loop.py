@@ -319,7 +319,8 @@ class Loop:
         """Never raises: librdkafka would drop records. What went wrong is raised by `step`."""
         partitions = [(part.topic, part.partition) for part in assigned]
         self._moved |= set(partitions)
-        _log.info("assigned %s", _shown(partitions))
+        if partitions:
+            _log.info("assigned %s", _shown(partitions))
         try:
             places = self._program.place(partitions)
             for partition in partitions:
@@ -356,7 +357,7 @@ def _start(partition: Partition, offset: int | None) -> TopicPartition:
 
 
 def _shown(partitions: list[Partition]) -> str:
-    return " ".join(f"{topic}-{number}" for topic, number in sorted(partitions)) or "nothing"
+    return " ".join(f"{topic}-{number}" for topic, number in sorted(partitions))
 
 
 def _partition(message: Message) -> Partition:
