@@ -119,10 +119,9 @@ class Stack:
         said("topics and tables")
         self._prepare()
         said("scorer and sink")
-        path = str(self.stream.path)
         for slot in range(self._parts.scorers):
-            self._add_program(f"scorer-{slot}", ["score", path, "--slot", str(slot)])
-        self._add_program("sink", ["sink", path])
+            self._add_scorer(slot)
+        self._add_program("sink", ["sink", str(self.stream.path)])
         for running in self.programs.values():
             self._await_ready(running)
 
@@ -152,6 +151,21 @@ class Stack:
                 running.backoff_s = min(2 * running.backoff_s, RESTART_S_MAX)
             elif child is None and self._clock() >= running.due:
                 self._launch(running)
+
+    def scale(self, scorers: int) -> None:
+        """So many scorers from here on: the last ones leave in order, new ones get the next slots.
+
+        Raises OperatorNeeded where a new one does not start.
+        """
+        slots = sum(name.startswith("scorer-") for name in self.programs)
+        for slot in reversed(range(scorers, slots)):
+            child = self.programs.pop(f"scorer-{slot}").child
+            if child is not None:
+                child.stop(timeout_s=STOP_S_MAX)
+        for slot in range(slots, scorers):
+            self._add_scorer(slot)
+        for slot in range(slots, scorers):
+            self._await_ready(self.programs[f"scorer-{slot}"])
 
     def kill(self, name: str) -> None:
         """SIGKILL one program, as a crash would; `tend` starts it again."""
@@ -206,6 +220,10 @@ class Stack:
         self._exits.callback(child.stop)
         child.wait_until(ready.exists, timeout_s=READY_S_MAX)
         return ready.read_text("utf-8").strip().rstrip("/")
+
+    def _add_scorer(self, slot: int) -> None:
+        command = ["score", str(self.stream.path), "--slot", str(slot)]
+        self._add_program(f"scorer-{slot}", command)
 
     def _add_program(self, name: str, command: list[str]) -> None:
         ready = self._folder / "ready" / name

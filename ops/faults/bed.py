@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import ClassVar, Self
 
 from millstream.stream import Stream
+from ops.faults.load import Load
 from ops.faults.proxy import Proxy
 from ops.kafka.broker import Broker
 from ops.kafka.service import Service
@@ -91,6 +92,27 @@ class Bed:
         assert child is not None, program
         return child
 
+    @property
+    def programs_ever(self) -> list[str]:
+        """Names of the programs that have a log, running or not."""
+        logs = (self.folder / "run" / "logs").glob("*.log")
+        return sorted(path.stem for path in logs)
+
+    @property
+    def bootstrap(self) -> str:
+        """The broker without the proxy: for those who are not to be disturbed."""
+        return f"127.0.0.1:{self._inner_port}"
+
+    @property
+    def warehouse_url(self) -> str:
+        """ClickHouse without the proxy."""
+        return f"http://127.0.0.1:{self.clickhouse.port}"
+
+    def load(self, rate: float | None = None, first: int = 0, poison_every: int = 0) -> Load:
+        """Events for the stream, published past the proxies."""
+        url = self.registry_server.url
+        return Load(self.stream, self.bootstrap, url, rate, first, poison_every)
+
     def log(self, program: str) -> str:
         """All that the program has logged, over all its lives."""
         path = self.folder / "run" / "logs" / f"{program}.log"
@@ -118,6 +140,7 @@ class Bed:
     def _make_broker(self) -> Broker:
         """Clients are told the proxy's address; the broker reaches itself by another listener."""
         clients, inner, controller = free_ports(3)
+        self._inner_port = inner
         settings = {
             "controller.quorum.voters": f"1@127.0.0.1:{controller}",
             "listeners": f"PLAINTEXT://127.0.0.1:{clients},INNER://127.0.0.1:{inner},"

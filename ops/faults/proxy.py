@@ -76,7 +76,7 @@ class Proxy:
 
     def reset(self) -> int:
         """Reset every connection now; how many there were."""
-        return self._do(self._reset(holed_only=False))
+        return int(self._do(self._reset(holed_only=False)))
 
     def cut(self) -> None:
         """Reset every connection and every new one: the program behind is gone."""

@@ -51,6 +51,12 @@ class Service(ABC):
         assert self._child is not None, f"{self.name} is not running"
         return self._child.pid
 
+    @property
+    def running_pid(self) -> int | None:
+        """The process id; None where it was not started, was stopped, or has ended."""
+        child = self._child
+        return child.pid if child is not None and child.alive() else None
+
     def start(self) -> Self:
         """Start it and return once it has answered.
 

@@ -1,0 +1,1 @@
+"""`make soak`: load, kills, broker restarts and network faults for minutes, then the audit."""
