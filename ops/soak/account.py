@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +33,18 @@ class Account:
     kills: Mapping[str, int]
     peaks_mb: Mapping[str, float]
     starts: Mapping[str, int]
-    exits: Mapping[str, int] = field(default_factory=dict)
 
-    def offsets(self, kinds: set[str]) -> int:
-        """Offsets that verify found to be of these kinds."""
+    @property
+    def gaps(self) -> int:
+        """Offsets without an answer, or without a row."""
+        return self._offsets(GAPS)
+
+    @property
+    def duplicates(self) -> int:
+        """Offsets with more than one answer or row."""
+        return self._offsets(DOUBLES)
+
+    def _offsets(self, kinds: set[str]) -> int:
         return sum(f["total"] for f in self.report["findings"] if f["kind"] in kinds)
 
     @property
@@ -82,8 +90,8 @@ class Account:
             ("predictions", f"{report['predictions']:,}"),
             ("dead letters (published unreadable)", f"{report['dead_letters']:,}"),
             *((f"rows of {name}", f"{count:,}") for name, count in rows.items()),
-            ("gaps", f"{self.offsets(GAPS):,}"),
-            ("duplicates", f"{self.offsets(DOUBLES):,}"),
+            ("gaps", f"{self.gaps:,}"),
+            ("duplicates", f"{self.duplicates:,}"),
             ("scored again and compared", f"{report['rescored']:,}"),
             ("verify", f"{report['verdict']}, {report['seconds']:.0f} s"),
             *((f"peak memory of {name}", f"{mb:,.0f} MB") for name, mb in self.peaks_mb.items()),
