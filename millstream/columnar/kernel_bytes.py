@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 
 from millstream.columnar.compiled import part
-from millstream.columnar.kernel_memory import i64, ones, u8
+from millstream.columnar.kernel_memory import i64, ones, u8, zeros_below
 
 _VARINT_MORE: Final = 9  # bytes after the first
 uint64: Any = np.uint64  # never in a sum with an int64: numba makes a float of it
@@ -27,6 +27,15 @@ def varint(pos: int, end: int) -> Any:
     pos += 1
     if byte < 0x80:
         return (byte >> 1) ^ -(byte & 1), pos
+    if end - pos >= 7:
+        word = i64(pos - 1)
+        stops = ~word & _HIGH_BITS
+        if stops:  # up to eight bytes: seven bits of each are moved together, pair by pair
+            word &= ((stops & -stops) - 1) & 0x7F7F7F7F7F7F7F7F
+            word = (word & 0x007F007F007F007F) | ((word & 0x7F007F007F007F00) >> 1)
+            word = (word & 0x00003FFF00003FFF) | ((word & 0x3FFF00003FFF0000) >> 2)
+            word = (word & 0x000000000FFFFFFF) | ((word & 0x0FFFFFFF00000000) >> 4)
+            return (word >> 1) ^ -(word & 1), pos + (zeros_below(stops) >> 3)
     total, shift = byte & 0x7F, 7
     for _ in range(_VARINT_MORE):
         if pos >= end:

@@ -112,6 +112,16 @@ def _ones(_: Any, word: Any) -> Any:
     return types.int64(types.int64), generate
 
 
+def _zeros_below(_: Any, word: Any) -> Any:
+    """How many bits of an int64 are clear below the lowest that is set; undefined for 0."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.cttz(args[0], ir.IntType(1)(1))
+
+    return types.int64(types.int64), generate
+
+
+zeros_below: Any = intrinsic(_zeros_below)
 widen: Any = intrinsic(_widen)
 copy: Any = intrinsic(_copy)
 ones: Any = intrinsic(_ones)

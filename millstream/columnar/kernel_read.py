@@ -99,7 +99,7 @@ def _put_bit(base: int, place: int, bit: int) -> None:
 def _put_nothing(base: int, width: int, place: int) -> None:
     """Zeroes under a null, so that what lies there never depends on the past."""
     if width == BITS:
-        _put_bit(base, place, 0)
+        _put_bit(base, place, int64(0))
     elif width == 8:
         put64(base + 8 * place, 0)
     else:
@@ -173,7 +173,7 @@ def _leaf(pos: int, end: int, op: int, ops: int, place: int, bases: int) -> Any:
     size = i64(op + 16)
     stop = pos + size
     if kind == DECIMAL and size == 0:
-        pos, stop = text(pos, end, 0)
+        pos, stop = text(pos, end, int64(0))
     if stop < 0 or stop > end:
         return -1
     if kind == DECIMAL:
@@ -348,7 +348,7 @@ def _build(stamp: int) -> Any:
             return _NO_ROOM
         ops = program + 8 * i64(program + 8 * OPS)
         ops_count = i64(program + 8 * OPS_COUNT)
-        good = 0
+        good = int64(0)  # a literal would have all parts compiled twice
         end = int64(ends[0])
         for row in range(records):
             pos, end = end + skip, int64(ends[row + 1])

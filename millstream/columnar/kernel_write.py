@@ -91,7 +91,7 @@ def _column(op: int, node: int, buffer: int, message: int, size: int, body: int,
         return _FAILED
     if kind not in (TEXT, ENUM):
         return 2
-    text = _buffer(message, size, body, buffer + 32, 0)
+    text = _buffer(message, size, body, buffer + 32, int64(0))
     put64(into + 16, text)
     put64(into + 24, i64(buffer + 40))
     return 3 if text >= 0 else _FAILED

@@ -37,6 +37,8 @@ def main() -> int:
                 bar.update(task, advance=read)
                 if time.monotonic() - start > options.minutes * 60:
                     break
+        except KeyboardInterrupt:
+            code = 130
         except Disagreement as found:
             sys.stderr.write(f"{found}\n")
             code = 1
