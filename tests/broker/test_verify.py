@@ -122,10 +122,6 @@ def misjudge(made: Planted, answers: Answers) -> None:
     made.answer(answers)
 
 
-def honest(made: Planted, answers: Answers) -> None:
-    made.answer(answers)
-
-
 @pytest.mark.parametrize(
     ("spoil", "kind", "topic", "offsets"),
     [
@@ -177,47 +173,35 @@ def test_scores_that_the_model_does_not_give_are_found(stack: Stack) -> None:
         assert report.verdict.exit_code == 1
 
 
-@pytest.mark.parametrize(
-    ("statement", "finding"),
-    [
-        (
-            "INSERT INTO {0}.predictions SELECT * FROM {0}.predictions WHERE kafka_offset = 77",
-            {("row_doubled", "predictions"): (77,)},
-        ),
-        (
-            "ALTER TABLE {0}.predictions UPDATE score = score / 2 WHERE kafka_offset = 77",
-            {("row_differs", "predictions"): (77,)},
-        ),
-        (
-            "ALTER TABLE {0}.dead_letters UPDATE error = 'x' WHERE kafka_offset = 4",
-            {("row_differs", "dead_letters"): (4,)},
-        ),
-        (
-            "ALTER TABLE {0}.dead_letters DELETE WHERE kafka_offset = 2",
-            {("row_missing", "dead_letters"): (2,)},
-        ),
-        (
-            "INSERT INTO {0}.predictions (kafka_topic, kafka_offset, kafka_block_time) "
-            "VALUES ('{0}.predictions', 390, '2024-01-01')",
-            {("row_extra", "predictions"): (390,)},
-        ),
-    ],
-    ids=["doubled", "altered", "letter altered", "deleted", "extra"],
-)
-def test_damage_in_clickhouse_is_found_by_its_offset_and_alone(
-    statement: str,
-    finding: dict[tuple[str, str], tuple[int, ...]],
-    stack: Stack,
-    request: pytest.FixtureRequest,
-) -> None:
-    """A row doubled, altered, deleted or of no record; offset 390 is the transaction's marker."""
-    name = "v_" + request.node.callspec.id.replace(" ", "_")
-    with planted(stack, name) as made:
-        honest(made, made.publish())
+def test_damage_in_clickhouse_is_found_by_its_offset_and_alone(stack: Stack) -> None:
+    """Rows doubled, altered, deleted, or of no record; offset 390 is the transaction's marker."""
+    with planted(stack, "v_rows") as made:
+        made.answer(made.publish())
         made.sink()
-        made.sql(statement.format(name))
+        columns = "(kafka_topic, kafka_offset, kafka_block_time)"
+        for statement in (
+            "INSERT INTO {} SELECT * FROM v_rows.predictions WHERE kafka_offset = 77",
+            "ALTER TABLE {} UPDATE score = score / 2 WHERE kafka_offset = 78",
+            "ALTER TABLE {} DELETE WHERE kafka_offset = 79",
+            f"INSERT INTO {{}} {columns} VALUES ('v_rows.predictions', 390, '2024-01-01')",
+            f"INSERT INTO {{}} {columns} VALUES ('v_rows.predictions', 999, '2024-01-01')",
+        ):
+            made.sql(statement.format("v_rows.predictions"))
+        made.sql("ALTER TABLE v_rows.dead_letters UPDATE error = 'x' WHERE kafka_offset = 4")
+        made.sql("ALTER TABLE v_rows.dead_letters DELETE WHERE kafka_offset = 2")
+        made.sql("ALTER TABLE v_rows.events UPDATE salary = 1 WHERE 1")
         report = made.audit()
-        assert found(report) == finding
+        told = found(report)
+        altered = told.pop(("row_differs", "events"))
+        assert len(altered) == report.rescored > 0, "a sample of the events is compared"
+        assert told == {
+            ("row_doubled", "predictions"): (77,),
+            ("row_differs", "predictions"): (78,),
+            ("row_missing", "predictions"): (79,),
+            ("row_extra", "predictions"): (390, 999),
+            ("row_differs", "dead_letters"): (4,),
+            ("row_missing", "dead_letters"): (2,),
+        }
         assert report.verdict.exit_code == 1
 
 
@@ -331,7 +315,7 @@ def test_live_topics_are_clean_until_rows_are_deleted_by_hand(stack: Stack) -> N
     assert (live.returncode, report["findings"]) == (0, [])
     assert report["events"] >= 6_000
 
-    total = warehouse_total(stack)
+    total = events_total(stack)
     wait_for_rows(stack, warehouse, {"loans.events": total, "loans.predictions": total})
     gone = {"events": ((0, 11), (0, 700), (2, 5)), "predictions": ((1, 33),)}
     for table, places in gone.items():
@@ -341,23 +325,19 @@ def test_live_topics_are_clean_until_rows_are_deleted_by_hand(stack: Stack) -> N
                 f"kafka_offset = {offset} SETTINGS mutations_sync = 1"
             )
     warehouse.close()
-    after = command(stack, "--json")
-    told = {
-        (each["subject"], each["partition"]): (each["kind"], each["offsets"])
-        for each in json.loads(after.stdout)["findings"]
-    }
+    after = command(stack)
     assert after.returncode == 1, after.stderr
-    assert told == {
-        ("events", 0): ("row_missing", [11, 700]),
-        ("events", 2): ("row_missing", [5]),
-        ("predictions", 1): ("row_missing", [33]),
-    }
-    text = command(stack)
-    assert text.returncode == 1
-    assert "offsets 11, 700" in text.stdout
+    assert [line for line in after.stdout.splitlines() if "WRONG" in line] == [
+        f"WRONG  {place} records have no row, though the sink has passed them; offsets {offsets}"
+        for place, offsets in (
+            ("events-0: 2", "11, 700"),
+            ("events-2: 1", "5"),
+            ("predictions-1: 1", "33"),
+        )
+    ]
 
 
-def warehouse_total(stack: Stack) -> int:
+def events_total(stack: Stack) -> int:
     """Events of `loans` on Kafka."""
     consumer = Consumer({"bootstrap.servers": stack.kafka.bootstrap, "group.id": "total"})
     topic = stack.stream.topic("events")
