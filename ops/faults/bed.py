@@ -152,7 +152,7 @@ class Bed:
             "PLAINTEXT:PLAINTEXT",
             # a transaction that is overdue is aborted at once, not at the next of 10 s
             "transaction.abort.timed.out.transaction.cleanup.interval.ms": "500",
-            "group.consumer.session.timeout.ms": "6000",
+            "group.consumer.session.timeout.ms": "20000",
             "group.consumer.heartbeat.interval.ms": "1000",
         }
         return Broker(
