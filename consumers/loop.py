@@ -331,7 +331,7 @@ class Loop:
         except MillstreamError as why:
             # without a call of ours the client assigns them; fenced, their records are dropped
             self._unplaced |= set(partitions)
-            self._latched = why
+            self._latched = self._latched or why
         except Exception as why:  # noqa: BLE001 - see the docstring
             self._latched = ClientLost("Kafka", f"assigning partitions failed: {why!r}")
 

@@ -111,8 +111,19 @@ class ContractMismatch(OperatorNeeded):
 
 
 class InvariantBroken(OperatorNeeded):
-    """What is stored contradicts the protocol; going on could lose or double rows."""
+    """What is stored contradicts the protocol; going on could lose or double rows.
+
+    Its exit code tells a supervisor not to start the program again by itself.
+    """
+
+    exit_code = 4
 
 
 class TooManyRefusals(OperatorNeeded):
-    """More events are refused than the scorer's limits allow; the batch was not committed."""
+    """More events are refused than the scorer's limits allow; the batch was not committed.
+
+    Its exit code tells a supervisor not to start the program again by itself: each start would
+    divert some more.
+    """
+
+    exit_code = 4

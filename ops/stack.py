@@ -9,6 +9,7 @@ with stack:                      # everything answers
 from __future__ import annotations
 
 import logging
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from typing import Literal, Self
 from consumers.topics import create_topics
 from consumers.warehouse import Warehouse, migrate
 from millstream.contracts import topic_table
-from millstream.errors import DependencyUnavailable, OperatorNeeded
+from millstream.errors import DependencyUnavailable, OperatorNeeded, TooManyRefusals
 from millstream.settings import KafkaSettings, RegistrySettings, WarehouseSettings
 from millstream.stream import Stream
 from ops.kafka.broker import Broker
@@ -29,6 +30,7 @@ from ops.kafka.embedded import EmbeddedBroker
 from ops.process import Child
 
 READY_S_MAX = 90.0
+STAY_DOWN = TooManyRefusals.exit_code
 STOP_S_MAX = 60.0
 RESTART_S_MIN, RESTART_S_MAX = 0.5, 15.0
 STEADY_S = 5.0
@@ -134,11 +136,22 @@ class Stack:
         self._exits.close()
 
     def tend(self) -> None:
-        """Start again what has ended, later each time. Call it every second or so."""
+        """Start again what has ended, later each time. Call it every second or so.
+
+        A program that says that starting it again would do harm (exit code 4) stays down.
+        """
         for running in self.programs.values():
             child = running.child
             if child is not None and not child.alive():
                 running.child = None
+                if child.exit_code == STAY_DOWN:
+                    running.due = math.inf
+                    _log.error(
+                        "%s stopped itself and is not started again\n%s",
+                        running.name,
+                        child.tail(5),
+                    )
+                    continue
                 running.due = self._clock() + running.backoff_s
                 _log.warning(
                     "%s ended; it is started again in %.1f s\n%s",

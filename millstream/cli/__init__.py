@@ -1,8 +1,8 @@
 """The command line. Each command imports what it needs when it runs, so that --help is quick.
 
 A command that cannot go on says one line with the thing and one with the remedy. Exit codes:
-0 done, 1 a check failed, 2 the operator must act, 3 a dependency failed (start it again),
-130 Ctrl-C.
+0 done, 1 a check failed, 2 the operator must act, 3 a dependency failed (start it again), 4 the
+operator must act and starting it again would do harm, 130 Ctrl-C.
 """
 
 from __future__ import annotations

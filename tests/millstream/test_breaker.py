@@ -168,7 +168,7 @@ def test_the_error_names_the_main_cause_and_the_way_out() -> None:
         Breaker("s.events", RUN_ALONE).weigh(numbers, refusals)
     assert "200 events in a row of s.events-0 are refused" in run.value.problem
     assert "MILLSTREAM_SCORER_BREAKER_RUN_MAX=0" in run.value.remedy
-    assert run.value.exit_code == 2
+    assert run.value.exit_code == 4
 
 
 def test_the_window_is_held_in_a_bounded_number_of_parts() -> None:

@@ -53,14 +53,15 @@ def test_every_error_has_one_parent() -> None:
     [
         (errors.OperatorNeeded("p", "r"), 2),
         (errors.StreamInvalid("p", "r"), 2),
-        (errors.InvariantBroken("p", "r"), 2),
+        (errors.InvariantBroken("p", "r"), 4),
+        (errors.TooManyRefusals("p", "r"), 4),
         (errors.DependencyUnavailable("Kafka", "r"), 3),
         (errors.ClientLost("Kafka", "r"), 3),
         (errors.RecordRefused(errors.Stage.FRAME, "n", "r"), 1),
     ],
 )
 def test_the_exit_code_says_who_must_act(error: errors.MillstreamError, code: int) -> None:
-    """2: a person, 3: start it again, 1: a bug."""
+    """2: a person, 3: start it again, 4: a person, and do not start it again, 1: a bug."""
     assert error.exit_code == code
 
 
