@@ -24,6 +24,7 @@ from ops.bench.summary import (
     overhead_us,
     paired_ratio,
 )
+from ops.bench.throughput import Run
 
 GUARANTEES = {EXACTLY: "exactly once", AT_LEAST: "at least once"}
 
@@ -124,6 +125,7 @@ def _throughput(found: Found, letter: str) -> Iterator[str]:
                 [
                     contender.title + (" (cut)" if any(run.cut for run in runs) else ""),
                     "-" if share is None else f"{share:.2f}",
+                    _times(runs, ours),
                     f"{rate.median:,.0f}",
                     f"{rate.low:,.0f} to {rate.high:,.0f}",
                     f"{median(run.program_us for run in runs):.2f}",
@@ -134,8 +136,23 @@ def _throughput(found: Found, letter: str) -> Iterator[str]:
             )
         if rows:
             yield f"### {title.capitalize()}"
-            head = ["", "Millstream ÷ it", "events/s", "lowest to highest", "its CPU µs/event"]
+            head = [
+                "",
+                "Millstream ÷ it",
+                "its CPU ÷ Millstream's",
+                "events/s",
+                "lowest to highest",
+                "its CPU µs/event",
+            ]
             yield table([*head, "broker's CPU µs/event", "peak MiB", "start s"], rows)
+
+
+def _times(runs: list[Run], ours: list[Run]) -> str:
+    """CPU an event of one contender in that of Millstream: what others' load bends least."""
+    if not ours:
+        return "-"
+    own = median(run.program_us for run in ours)
+    return f"{median(run.program_us for run in runs) / own:.2f}" if own else "-"
 
 
 def _latency_tables(found: Found) -> Iterator[str]:

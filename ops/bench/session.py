@@ -70,7 +70,7 @@ class Plan:
         """What fits into three minutes."""
         chosen = tuple(each.name for each in CONTENDERS.values() if each.quick)
         measures = ("throughput", "latency", "stages", "limits")
-        return cls(True, 200_000, 1, ("b", "a"), chosen, measures, (10_000,), 3.0, 8.0, 2.3)
+        return cls(True, 200_000, 1, ("b", "a"), chosen, measures, (10_000,), 3.0, 10.0, 2.3)
 
     def changed(self, **given: Any) -> Plan:
         """With what is not None."""

@@ -134,7 +134,7 @@ def goals(found: Found) -> list[Goal]:
     """The goals of the project, measured within this run."""
     made: list[Goal] = []
     for letter, streams, quix, faust in (("a", 3.0, 8.0, 40.0), ("b", 4.5, 12.0, 80.0)):
-        ours = found.good("millstream", letter, EXACTLY)
+        ours = _sound(found, "millstream", letter, EXACTLY)
         name = letter.upper()
         for title, wanted, theirs in (
             ("Kafka Streams exactly once, two threads", streams, ("streams-2", EXACTLY)),
@@ -144,7 +144,7 @@ def goals(found: Found) -> list[Goal]:
             peer = (
                 _best(found, ("faust", "faust-take"), letter, AT_LEAST)
                 if theirs is None
-                else found.good(theirs[0], letter, theirs[1])
+                else _sound(found, theirs[0], letter, theirs[1])
             )
             made.append(
                 Goal(f"{name}: Millstream exactly once ÷ {title}", wanted, paired_ratio(ours, peer))
@@ -157,10 +157,10 @@ def goals(found: Found) -> list[Goal]:
                 at_most=True,
             )
         )
-    ours = found.good("millstream", "b", EXACTLY)
-    echo = found.good("echo", "b", EXACTLY)
-    two = found.good("millstream-2", "b", EXACTLY)
-    mixed = found.good("millstream", "m", EXACTLY)
+    ours = _sound(found, "millstream", "b", EXACTLY)
+    echo = _sound(found, "echo", "b", EXACTLY)
+    two = _sound(found, "millstream-2", "b", EXACTLY)
+    mixed = _sound(found, "millstream", "m", EXACTLY)
     made.append(Goal("B: Millstream ÷ echo that scores nothing", 0.8, paired_ratio(ours, echo)))
     made.append(Goal("B: two processes ÷ one", 1.0, paired_ratio(two, ours)))
     made.append(Goal("34 mixed fields ÷ 30 doubles (B)", 0.6, paired_ratio(mixed, ours)))
@@ -176,9 +176,13 @@ def goals(found: Found) -> list[Goal]:
     return made
 
 
+def _sound(found: Found, contender: str, subject: str, guarantee: str) -> list[Run]:
+    return [run for run in found.good(contender, subject, guarantee) if run.is_sound]
+
+
 def _best(found: Found, names: Sequence[str], subject: str, guarantee: str) -> list[Run]:
     """The runs of the fastest of several."""
-    options = [found.good(name, subject, guarantee) for name in names]
+    options = [_sound(found, name, subject, guarantee) for name in names]
     return max(options, key=lambda runs: median([run.rate for run in runs]) if runs else 0.0)
 
 

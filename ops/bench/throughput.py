@@ -18,6 +18,7 @@ LOOK_S = 0.025
 SETTLED_S = 1.0
 FIRST_S_MAX = 60.0
 STALLED_S_MAX = 15.0
+SOUND_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,11 @@ class Run:
     spent: Spent | None = None
     answers: int = 0
     failure: str | None = None
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether a goal may be judged by it: not cut, or watched long enough before."""
+        return self.failure is None and (not self.cut or self.window_s >= SOUND_S)
 
 
 @dataclass(slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,12 @@ def _found() -> Found:
 
 
 def _run(contender: str, number: int, rate: float, subject: str = "b") -> Run:
-    return Run(Trial(contender, subject, EXACTLY, number), rate=rate, window_events=10)
+    return Run(
+        Trial(contender, subject, EXACTLY, number),
+        rate=rate,
+        window_events=10,
+        program_us=100 / rate,
+    )
 
 
 def _latency(
@@ -50,6 +56,18 @@ def test_failed_runs_do_not_count() -> None:
     spread = found.rate("echo", "b", EXACTLY)
     assert spread is not None
     assert (spread.median, spread.runs) == (100.0, 1)
+
+
+def test_a_run_that_was_cut_early_judges_no_goal() -> None:
+    """What a JVM does in its first seconds is not its speed."""
+    cut = Run(Trial("streams-2", "b", EXACTLY, 1), rate=1.0, cut=True, window_s=3.0)
+    found = _found()
+    found.runs = [_run("millstream", 1, 300.0), cut]
+    assert (
+        next(g for g in goals(found) if g.text.startswith("B: Millstream exactly")).reached is None
+    )
+    found.runs = [_run("millstream", 1, 300.0), replace(cut, window_s=25.0)]
+    assert next(g for g in goals(found) if g.text.startswith("B: Millstream exactly")).reached
 
 
 def test_a_goal_is_reached_missed_or_not_measured() -> None:
@@ -119,7 +137,7 @@ def test_a_report_is_whole_and_never_overwrites(tmp_path: Path) -> None:
     write_results(found, tmp_path, datetime(2026, 1, 2, 3, 4, 6, tzinfo=UTC))
     assert len(list(tmp_path.glob("*.md"))) == len(list(tmp_path.glob("*.json"))) == 2
     text = first.read_text("utf-8")
-    assert "| Kafka Streams, two threads | 3.00 | 100 |" in text
+    assert "| Kafka Streams, two threads | 3.00 | 3.00 | 100 |" in text
     assert "bytewax cannot be installed" in text
     assert "Traceback" in text
     assert list(plot_lines(found)) == ["Millstream, exactly once"]
