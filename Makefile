@@ -2,7 +2,7 @@
 #   make demo [KAFKA=real] [ARGS="--events 20000"]    the whole main job on this machine
 #   make test                                         all checks and tests (CI=true: nothing may be skipped)
 #   make soak [ARGS="--seconds 60"]                   ten minutes of kills and network faults; then verify
-#   make check | bench | kafka | lock | clean
+#   make check | bench | soak | fuzz | kafka | lock | clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 BIN := .venv/bin
@@ -10,7 +10,7 @@ READY := .venv/.ready
 KAFKA ?= embedded
 ARGS ?=
 
-.PHONY: demo test check unit broker soak bench kafka lock clean
+.PHONY: demo test check unit broker soak fuzz bench kafka lock clean
 
 demo: $(READY)
 	$(BIN)/millstream demo --kafka $(KAFKA) $(ARGS)
@@ -36,6 +36,10 @@ bench: $(READY)
 # Load, kill -9 every 5 s, broker restarts, network faults; 1 if an event or a row is lost or doubled.
 soak: $(READY)
 	$(BIN)/python -m ops.soak $(ARGS)
+
+# Ten million damaged records through the compiled codec and the row reader: the same verdicts.
+fuzz: $(READY)
+	$(BIN)/python -m ops.fuzz $(ARGS)
 
 kafka: $(READY)
 	$(BIN)/millstream kafka .run/kafka $(ARGS)

@@ -79,7 +79,11 @@ class ScoringPlan:
         text = contract("prediction").text
         self._schema = arrow_schema(text)
         self._encoder = Encoder(text, frame(prediction_schema_id))
-        make_decoder(stream.schema_of_event.text)  # compiles the codec before the first event comes
+        event = stream.event
+        names = (event.id, event.key, event.time, *stream.features.order)
+        self._needed = list(dict.fromkeys(names))
+        self._reader = stream.schema_of_event.text
+        make_decoder(self._reader)  # compiles the codec before the first event comes
         self._constants = {
             "model": bundle.name,
             "model_version": bundle.version,
@@ -100,7 +104,7 @@ class ScoringPlan:
             part = self._decode(schema_id, values, rows, refusals)
             if part is not None and len(part[1]):
                 parts.append(part)
-        columns, rows = _in_order(parts, self._stream.schema_of_event.text)
+        columns, rows = _in_order(parts, self._reader, self._needed)
         columns, rows = self._identified(columns, rows, refusals)
         columns, rows = self._dated(columns, rows, refusals)
         scored = self._session.score(columns)
@@ -150,7 +154,7 @@ class ScoringPlan:
             return known
         writer = self._schema_of(schema_id)
         try:
-            made = make_decoder(writer, self._stream.schema_of_event.text)
+            made = make_decoder(writer, self._reader, self._needed)
         except ContractMismatch as why:
             raise RecordRefused(Stage.FRAME, "incompatible_schema", why.problem) from why
         self._decoders[schema_id] = made
@@ -249,20 +253,21 @@ def _times(values: npt.NDArray[np.int64], kind: pa.DataType) -> pa.Array:
 
 
 def _in_order(
-    parts: list[tuple[pa.RecordBatch, npt.NDArray[np.int64]]], schema: str
+    parts: list[tuple[pa.RecordBatch, npt.NDArray[np.int64]]], schema: str, names: list[str]
 ) -> tuple[pa.RecordBatch, npt.NDArray[np.int64]]:
     """The parts of several writers' schemas as one batch, its rows ascending."""
     if len(parts) == 1:
         return parts[0]
     if not parts:
-        return _empty(schema)
+        return _empty(schema, names)
     rows = np.concatenate([rows for _, rows in parts])
     order = np.argsort(rows, kind="stable")
     table = pa.Table.from_batches([columns for columns, _ in parts]).combine_chunks()
     return table.take(pa.array(order)).combine_chunks().to_batches()[0], rows[order]
 
 
-def _empty(schema: str) -> tuple[pa.RecordBatch, npt.NDArray[np.int64]]:
-    fields = arrow_schema(schema)
+def _empty(schema: str, names: list[str]) -> tuple[pa.RecordBatch, npt.NDArray[np.int64]]:
+    whole = arrow_schema(schema)
+    fields = pa.schema([whole.field(name) for name in names])
     arrays = [pa.array([], field.type) for field in fields]
     return pa.RecordBatch.from_arrays(arrays, schema=fields), np.empty(0, np.int64)

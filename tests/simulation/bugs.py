@@ -108,19 +108,6 @@ def records_before_a_rebalance_are_kept(patch: Patch) -> None:
 
 
 @bug
-def membership_is_read_once(patch: Patch) -> None:
-    """The group's metadata is read for every transaction: an old one is refused for ever."""
-    fresh = MemoryConsumer.consumer_group_metadata
-
-    def first(self: Any) -> Any:
-        if not hasattr(self, "first_metadata"):
-            self.first_metadata = fresh(self)
-        return self.first_metadata
-
-    patch.setattr(MemoryConsumer, "consumer_group_metadata", first)
-
-
-@bug
 def transactional_id_of_each_life(patch: Patch) -> None:
     """The transactional id is stable, so that a restart aborts what its predecessor left open."""
     begin, lives = ExactlyOnce.__init__, count()
