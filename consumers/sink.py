@@ -184,7 +184,15 @@ class Sink:
             # Acknowledged and absent: the token was logged by a process that died before its part
             # was named. The next attempt has a token of its own. After an error the same token goes
             # out again: should the first insert still land, one of them is dropped.
-            trying.attempt += acknowledged
+            if acknowledged:
+                trying.attempt += 1
+                _log.warning(
+                    "ClickHouse acknowledged the rows of %s-%d from offset %d and has none of "
+                    "them; they are inserted again as attempt %d",
+                    *partition,
+                    trying.block.first,
+                    trying.attempt,
+                )
             self.tally.repeats += 1
         trying.count(self._clock())
         if trying.tries >= self._settings.attempts_max:
