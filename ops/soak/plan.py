@@ -10,7 +10,7 @@ from enum import StrEnum
 
 KILL_EVERY_S = 5.0
 BROKER_EVERY_S = 60.0
-NETWORK_EVERY_S = 20.0
+NETWORK_PAUSE_S = 4.0
 CALM_S = 3.0
 """Before the first fault, so that something is under way."""
 LATENCY_S, RESETS_S, PARTITION_S = 8.0, 3.0, 20.0
@@ -47,8 +47,8 @@ class Deed:
 def plan(seed: int, seconds: float, programs: Sequence[str]) -> list[Deed]:
     """The deeds of a soak in order of time; the same arguments give the same ones.
 
-    A network fault begins every NETWORK_EVERY_S or when the last one is over, latency, resets and
-    partition by turns; a partition ends before the load does.
+    Network faults come with a pause between, latency, resets and partition by turns, and end
+    before the load does.
     """
     dice = random.Random(seed)  # noqa: S311
     deeds = []
@@ -66,7 +66,7 @@ def plan(seed: int, seconds: float, programs: Sequence[str]) -> list[Deed]:
         fault = (Fault.LATENCY, Fault.RESETS, Fault.PARTITION)[number % 3]
         if at + LASTS_S[fault] <= seconds:
             deeds.append(Deed(at, fault))
-        at, number = at + max(NETWORK_EVERY_S - 5, LASTS_S[fault]), number + 1
+        at, number = at + LASTS_S[fault] + NETWORK_PAUSE_S, number + 1
     return sorted(deeds, key=lambda deed: deed.at_s)
 
 
