@@ -18,6 +18,7 @@ from millstream.errors import OperatorNeeded
 from millstream.settings import RegistrySettings
 from ops.kafka.apicurio import Apicurio
 from ops.kafka.broker import Broker
+from ops.kafka.embedded import EmbeddedBroker
 from ops.kafka.fetch import fetch_kafka, fetch_registry
 from ops.registry.process import EmbeddedRegistry
 
@@ -81,6 +82,13 @@ def apicurio(registry_jars: Path, tmp_path_factory: pytest.TempPathFactory) -> I
     """A running Apicurio that all tests share: use subjects of your own, do not kill it."""
     with Apicurio(tmp_path_factory.mktemp("apicurio")) as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def embedded() -> Iterator[EmbeddedBroker]:
+    """The mock cluster of one file, in this process; each test makes its own topics."""
+    with EmbeddedBroker() as broker:
+        yield broker
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -18,13 +18,6 @@ from millstream.settings import KafkaSettings
 from ops.kafka.broker import Broker
 from ops.kafka.embedded import EmbeddedBroker
 from tests.consumers.taker import WAIT_S, Taken, Taker, once_and_in_order, publish, run, taker_of
-
-
-@pytest.fixture(scope="module")
-def embedded() -> Iterator[EmbeddedBroker]:
-    """The mock cluster of this file; each test makes its own topics."""
-    with EmbeddedBroker() as broker:
-        yield broker
 
 
 @pytest.fixture

@@ -62,12 +62,6 @@ class FakeTime:
         self.now += seconds
 
 
-@pytest.fixture(scope="module")
-def embedded() -> Iterator[EmbeddedBroker]:
-    with EmbeddedBroker() as broker:
-        yield broker
-
-
 @pytest.fixture
 def settings(embedded: EmbeddedBroker) -> KafkaSettings:
     return KafkaSettings(bootstrap=embedded.bootstrap, embedded=True)

@@ -55,12 +55,6 @@ app = typer.Typer()
 app.command()(tail)
 
 
-@pytest.fixture(scope="module")
-def embedded() -> Iterator[EmbeddedBroker]:
-    with EmbeddedBroker() as broker:
-        yield broker
-
-
 @pytest.fixture
 def registry_client(embedded_registry: EmbeddedRegistry) -> Iterator[Registry]:
     client = Registry(RegistrySettings(url=embedded_registry.url))
