@@ -37,6 +37,9 @@ STATEMENT_BYTES_MAX: Final = 16 << 20
 INSERT_HEAD_BYTES_MAX: Final = 256 << 10
 """Where an INSERT's FORMAT or VALUES must have come. ClickHouse has the same default."""
 
+_ROWLESS_BYTES_MAX: Final = 64 << 10
+"""Longest data of an INSERT that may have no rows: a header and a schema."""
+
 _FEED_BYTES = 1 << 20
 _SCRATCH = "http-scratch"
 
@@ -228,7 +231,37 @@ class Warehouse:
                 raise
             done = connection.insert_done(stream)
             rows, size = done.rows_written(), done.bytes_written()
+            if not rows:
+                self._require_no_rows(connection, plan, body)
             return Summary(rows, size, rows, size, done.elapsed())
+
+    def _require_no_rows(self, connection: Any, plan: Plan, body: IO[bytes]) -> None:
+        """Raise QueryFailed if the data of an insert that wrote nothing has rows.
+
+        The engine's insert reports no error that comes before its first block (too many parts, a
+        full or read-only disk): it ends well with 0 rows written. A deduplicated block does not
+        come here: its rows count as written.
+        """
+        body.seek(plan.data_offset)
+        data = body.read(_ROWLESS_BYTES_MAX + 1)
+        if not data:
+            return
+        if len(data) <= _ROWLESS_BYTES_MAX:
+            text = data.decode("utf-8", "surrogateescape")
+            rows = b"format(" + plan.format.encode() + b", " + quoted(text) + b")"
+            try:
+                counted = connection.query(b"SELECT count() FROM " + rows, "TabSeparatedRaw")
+                if int(counted.bytes() or b"0") == 0:
+                    return
+            except RuntimeError as why:  # such a format does not name its columns, or has no row
+                if "EMPTY_DATA_PASSED" in str(why):
+                    return
+                log.warning("an insert wrote no row, and its rows cannot be counted: %s", why)
+        reason = (
+            "The engine wrote no row and gave no reason; the usual ones are too many parts"
+            " (parts_to_throw_insert), a full disk and a read-only one"
+        )
+        raise failure(Code.UNKNOWN_EXCEPTION, reason)
 
     def kill(self, query_id: str) -> None:
         """Ask the engine to end a query; it may not have begun, so callers repeat it."""
