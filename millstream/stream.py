@@ -89,10 +89,45 @@ class WatchTable(_Table):
 
 
 class CostsTable(_Table):
-    """[costs]: kept for the performance report; nothing reads it yet."""
+    """[costs]: what a wrong decision costs, in any unit of money; the performance report."""
 
     false_positive: Annotated[float, Field(ge=0)] = 1.0
     false_negative: Annotated[float, Field(ge=0)] = 1.0
+    matrix: dict[str, dict[str, Annotated[float, Field(ge=0)]]] = {}
+    """multiclass: true label -> predicted label -> cost; what it leaves out costs nothing."""
+
+
+class FairnessTable(_Table):
+    """[fairness]: groups whose treatment is compared, and how far they may be apart."""
+
+    groups: tuple[str, ...] = ()
+    """Event fields whose values are the groups."""
+    edges: dict[str, tuple[float, ...]] = {}
+    """Number field -> ascending edges that cut it into groups, such as age = [25, 60]."""
+    reference: dict[str, str] = {}
+    """Field -> the group that the others are compared with; else all others together."""
+    favourable: str | None = None
+    """The predicted label that is the good one; binary: the positive label unless said."""
+    parity_gap_max: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """Difference of the shares that get the good label."""
+    impact_min: Annotated[float, Field(gt=0, lt=1)] = 0.8
+    """Ratio of those shares: four fifths is the usual rule."""
+    true_positive_gap_max: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """Difference of the shares among those whose outcome was the good label."""
+    rows_min: Annotated[int, Field(ge=1)] = 30
+    """Too low judges groups of a few; too high never sees a small group."""
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    """Of all comparisons together. Too low cries wolf; too high is silent for long."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> FairnessTable:
+        for name in (*self.edges, *self.reference):
+            if name not in self.groups:
+                raise ValueError(f"edges or reference name {name}, which groups does not")
+        for name, edges in self.edges.items():
+            if not edges or list(edges) != sorted(set(edges)):
+                raise ValueError(f"edges of {name} do not ascend")
+        return self
 
 
 class PrivacyTable(_Table):
@@ -114,6 +149,7 @@ class Stream(_Table):
     serving: ServingTable = ServingTable()
     watch: WatchTable = WatchTable()
     costs: CostsTable = CostsTable()
+    fairness: FairnessTable = FairnessTable()
     privacy: PrivacyTable = PrivacyTable()
     _path: Path = PrivateAttr()
     _schema: EventSchema = PrivateAttr()
@@ -164,6 +200,7 @@ class Stream(_Table):
             "event.time": (self.event.time,),
             "features.order": self.features.order,
             "watch.slices": self.watch.slices,
+            "fairness.groups": self.fairness.groups,
             "privacy.private": self.privacy.private,
         }
         for key, names in named.items():
@@ -174,6 +211,13 @@ class Stream(_Table):
                         f"{self._path}: {key} names {name}, which {schema.path} has not{hint}",
                         "Name a field of the schema",
                     )
+        for name in self.fairness.groups:
+            if name in self.privacy.private:
+                raise StreamInvalid(
+                    f"{self._path}: fairness.groups names {name}, which privacy.private keeps out "
+                    "of ClickHouse",
+                    "Take it off one of the two",
+                )
         schema.require_text_like(self.event.key, "event.key")
         schema.require_text_like(self.event.id, "event.id")
         schema.require_timestamp(self.event.time, "event.time")

@@ -99,6 +99,12 @@ def test_topics_are_named_after_the_stream(tmp_path: Path) -> None:
         ('"amount", ', '"amount", "amount", ', "order names amount twice"),
         ('["colour"]\n[', '["color"]\n[', "categories names color, which order does not"),
         ('order = ["amount", "count", "colour"]', "order = []", r"features\.order: "),
+        ("[label]", "[fairness]\nedges = { colour = [1.0] }\n[label]", "which groups does not"),
+        (
+            "[label]",
+            '[fairness]\ngroups = ["count"]\nedges = { count = [2, 1] }\n[label]',
+            "edges of count do not ascend",
+        ),
         ("[event]", "[event", "is not TOML"),
     ],
 )
@@ -116,6 +122,12 @@ def test_a_wrong_key_or_value_is_named(tmp_path: Path, old: str, new: str, said:
         ('id = "id"', 'id = "idd"', r"event\.id names idd"),
         ("[label]", '[privacy]\nprivate = ["colr"]\n[label]', r"privacy\.private names colr"),
         ("[label]", '[watch]\nslices = ["colr"]\n[label]', r"watch\.slices names colr"),
+        ("[label]", '[fairness]\ngroups = ["colr"]\n[label]', r"fairness\.groups names colr"),
+        (
+            "[label]",
+            '[fairness]\ngroups = ["colour"]\n[privacy]\nprivate = ["colour"]\n[label]',
+            r"fairness\.groups names colour, which privacy\.private keeps out",
+        ),
     ],
 )
 def test_a_field_that_the_schema_lacks_is_named(
