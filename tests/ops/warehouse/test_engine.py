@@ -26,7 +26,7 @@ def test_an_insert_that_the_engine_dropped_is_an_error(served: Served) -> None:
 
 
 def test_an_insert_without_rows_is_no_error(served: Served) -> None:
-    """Nothing to write, said in any format, is written well; so is a block that is there already."""
+    """No rows, in any format, is written well; so is a block that is already there."""
     name = table(served, "quiet")
     empty = pa.table({"n": pa.array([], pa.uint64()), "s": pa.array([], pa.string())})
     with client(served) as connect:
