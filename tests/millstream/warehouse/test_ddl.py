@@ -225,6 +225,8 @@ def test_the_tables_have_a_column_for_each_field_of_their_contract() -> None:
     assert _columns_of("002_predictions.sql") == {*ours, "kafka_schema_id", *prediction}
     letter = set(arrow_schema(contract("dead_letter").text).names)
     assert _columns_of("003_dead_letters.sql") == {*ours, *letter}
+    alarm = set(arrow_schema(contract("alarm").text).names)
+    assert _columns_of("007_alarms.sql") == {*ours, "kafka_schema_id", *alarm}
 
 
 def _coordinate_names() -> set[str]:
