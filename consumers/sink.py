@@ -3,7 +3,7 @@
 The steps, numbered as in ARCHITECTURE.md and in the tests' names:
   1. read the mark (the highest offset among the rows) and seek behind it
   2. cut a block that begins at the mark
-  3. insert it, its token made of the first offset and the attempt
+  3. insert it, its token made of the mark and the attempt
   4. look: read the mark and count the range back
   5. only then count the block finished; Kafka's committed offset is for showing lag
 """
@@ -105,7 +105,8 @@ class Sink:
                 if mark is not None:
                     self._require_same_log(partition, mark)
                 places[partition] = OFFSET_BEGINNING if mark is None else mark + 1
-                self._pending[partition] = Pending(Source(table, *partition))
+                source = Source(table, *partition)
+                self._pending[partition] = Pending(source, -1 if mark is None else mark)
         self._crash.after(1)
         return places
 

@@ -1,10 +1,12 @@
 """The rule that puts every record into ClickHouse once: the rows are the offset store.
 
 The mark of (table, topic, partition) is the highest offset among its rows. A block begins at the
-mark and is inserted as one part, under a token made of its first offset and an attempt: a
-compare-and-swap on the mark, because ClickHouse drops a second insert of one token. The token alone
-is not enough (a crash between its log line and the part's rename swallows the block at the replay),
-so after every insert, acknowledged or not, the range is counted back and `judge` says what is true.
+mark and is inserted as one part, under a token made of the mark and an attempt: a compare-and-swap
+on the mark, because ClickHouse drops a second insert of one token. The token does not name the
+block's first offset: where retention removed records that one of two contenders still holds, their
+blocks begin at different offsets, and both must not land. The token alone is not enough (a crash
+between its log line and the part's rename swallows the block at the replay), so after every insert,
+acknowledged or not, the range is counted back and `judge` says what is true.
 """
 
 from __future__ import annotations
@@ -33,10 +35,14 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Rows of one source in ascending offset order, inserted together or not at all."""
+    """Rows of one source in ascending offset order, inserted together or not at all.
+
+    mark: the source's mark that it was cut for; -1 without rows.
+    """
 
     source: Source
     rows: pa.Table
+    mark: int
 
     @property
     def offsets(self) -> npt.NDArray[np.int64]:
@@ -55,7 +61,7 @@ class Block:
         """What makes two inserts the same. Every contender at one mark makes the same token,
         whatever the length of its block."""
         source = self.source
-        return f"{source.table}/{source.topic}/{source.partition}/{self.first}/{attempt}"
+        return f"{source.table}/{source.topic}/{source.partition}/{self.mark}/{attempt}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +99,12 @@ def judge(block: Block, look: Look) -> Finding:
 class Pending:
     """Rows of one source that wait to become a block.
 
+    mark: the highest offset of the source in ClickHouse, as far as known; -1 without rows.
     since: the sink's clock in seconds when the oldest of them came.
     """
 
     source: Source
+    mark: int = -1
     parts: list[pa.Table] = field(default_factory=list)
     rows: int = 0
     bytes: int = 0
@@ -117,6 +125,7 @@ class Pending:
 
     def drop_through(self, mark: int) -> None:
         """Forget the rows up to the mark: ClickHouse has them."""
+        self.mark = mark
         filtered = [part.filter(pc.greater(part.column(OFFSET), mark)) for part in self.parts]
         kept = [(part, at) for part, at in zip(filtered, self._came, strict=True) if part.num_rows]
         self.parts, self._came = [part for part, _ in kept], [at for _, at in kept]
@@ -137,4 +146,4 @@ class Pending:
         table = pa.concat_tables(self.parts).slice(0, rows_max).combine_chunks()
         times = table.column(TIME)
         stamp = pa.repeat(times[0], table.num_rows)
-        return Block(self.source, table.append_column(BLOCK_TIME, stamp))
+        return Block(self.source, table.append_column(BLOCK_TIME, stamp), self.mark)

@@ -135,7 +135,7 @@ def _insert(
     """These events' rows, as the sink inserts them."""
     topic = stream.topic("events")
     rows = event_rows(stream, lambda _: stream.schema_of_event.text)
-    pending = Pending(Source("events", topic, 0))
+    pending = Pending(Source("events", topic, 0), first - 1)
     pending.add(rows.rows(records_of(topic, values, first)), 0.0)
     Tables(warehouse, stream.name).insert(pending.cut(len(values)), 0)
 
@@ -296,11 +296,11 @@ def test_a_missing_table_or_column_is_the_operators(
     """The remedy is to migrate, whether it is read or written."""
     block = block_of(stream, 0, 3)
     wider = block.rows.append_column("nobody", pa.array([1, 2, 3]))
-    nowhere = Block(Source("nothing", "t", 0), block.rows)
+    nowhere = Block(Source("nothing", "t", 0), block.rows, -1)
     calls: list[Callable[[], object]] = [
         lambda: tables.look(nowhere),
         lambda: tables.insert(nowhere, 0),
-        lambda: tables.insert(Block(block.source, wider), 0),
+        lambda: tables.insert(Block(block.source, wider, -1), 0),
         lambda: Tables(warehouse, "no_such_database").marks("events", "t"),
         lambda: warehouse.query("SELECT 1 FROM nowhere.nothing"),
     ]

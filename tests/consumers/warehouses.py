@@ -60,7 +60,7 @@ def stream_in(folder: Path, name: str, *fields: dict[str, Any]) -> Stream:
 def block_of(stream: Stream, first: int, count: int, partition: int = 0) -> Block:
     """Events of the offsets from `first` on, published a second after the other."""
     topic = stream.topic("events")
-    pending = Pending(Source("events", topic, partition))
+    pending = Pending(Source("events", topic, partition), first - 1)
     schema = stream.schema_of_event.text
     offsets = range(first, first + count)
     values: list[bytes | None] = [avro(schema, {"id": f"E-{o}", "at": o, "n": o}) for o in offsets]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import cast
 
@@ -77,7 +77,7 @@ def block(source: Source, first: int, last: int, stamp_us: int = JANUARY) -> Blo
         np.full(count, stamp_us),
         {},
     )
-    pending = Pending(source)
+    pending = Pending(source, first - 1)
     pending.add(LetterRows().rows(records), 0.0)
     return pending.cut(1_000)
 
@@ -150,6 +150,17 @@ def test_blocks_of_other_sources_do_not_meet(candidate: Candidate, source: Sourc
     candidate.tables.insert(block(source, 0, 4), 0)
     candidate.tables.insert(block(other, 0, 6), 0)
     assert candidate.tables.marks(source.table, source.topic) == {3: 4, 4: 6}
+
+
+def test_of_two_blocks_cut_for_one_mark_one_lands(candidate: Candidate, source: Source) -> None:
+    """Also where retention removed records that only one of them holds, so that they begin at
+    different offsets; the other is overtaken."""
+    candidate.tables.insert(block(source, 0, 4), 0)
+    zombies, successors = block(source, 5, 9), replace(block(source, 7, 12), mark=4)
+    candidate.tables.insert(zombies, 0)
+    candidate.tables.insert(successors, 0)
+    assert candidate.tables.look(zombies) == Look(9, 5)
+    assert judge(successors, candidate.tables.look(successors)) is Finding.OVERTAKEN
 
 
 def test_a_whole_block_comes_back_as_it_went(candidate: Candidate, source: Source) -> None:

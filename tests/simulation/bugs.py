@@ -177,22 +177,22 @@ def place_is_not_asked_again(patch: Patch) -> None:
 
 
 @bug
-def token_without_first_offset(patch: Patch) -> None:
-    """The token names the block's first offset: two blocks never share one."""
+def token_without_mark(patch: Patch) -> None:
+    """The token names the mark: two blocks of one sink never share one."""
     _token(patch, lambda block, attempt: f"{block.source}/{attempt}")
 
 
 @bug
 def token_of_the_whole_block(patch: Patch) -> None:
-    """The token names nothing but the first offset and the attempt: contenders at one mark share it
+    """The token names nothing but the mark and the attempt: contenders at one mark share it
     whatever the length of their blocks."""
-    _token(patch, lambda block, attempt: f"{block.source}/{block.first}-{block.last}/{attempt}")
+    _token(patch, lambda block, attempt: f"{block.source}/{block.mark}-{block.last}/{attempt}")
 
 
 @bug
 def token_without_attempt(patch: Patch) -> None:
     """The token names the attempt: one that was logged by a dead server is never free again."""
-    _token(patch, lambda block, attempt: f"{block.source}/{block.first}")
+    _token(patch, lambda block, attempt: f"{block.source}/{block.mark}")
 
 
 @bug
@@ -340,6 +340,7 @@ def _cut(patch: Patch, stamp: Callable[[pa.Table], Any]) -> None:
     def stamped(self: Pending, rows_max: int) -> Block:
         block = cut(self, rows_max)
         place = block.rows.schema.get_field_index(BLOCK_TIME)
-        return Block(block.source, block.rows.set_column(place, BLOCK_TIME, stamp(block.rows)))
+        rows = block.rows.set_column(place, BLOCK_TIME, stamp(block.rows))
+        return Block(block.source, rows, block.mark)
 
     patch.setattr(Pending, "cut", stamped)

@@ -38,7 +38,8 @@ def _rows(*offsets: int) -> pa.Table:
 
 
 def _block(*offsets: int) -> Block:
-    return Block(SOURCE, _rows(*offsets))
+    """Cut for the mark just below its first offset."""
+    return Block(SOURCE, _rows(*offsets), offsets[0] - 1)
 
 
 @pytest.mark.parametrize(
@@ -127,18 +128,28 @@ def test_a_look_at_real_rows_is_never_misread(
 def test_contenders_at_one_mark_make_one_token() -> None:
     """Whatever the length of their blocks, so that ClickHouse takes only the first."""
     assert _block(10, 11, 12).token(0) == _block(10).token(0)
-    assert _block(10, 11).token(0) == "events/loans.events/3/10/0"
+    assert _block(10, 11).token(0) == "events/loans.events/3/9/0"
+
+
+def test_contenders_share_a_token_where_retention_took_records_that_one_of_them_holds() -> None:
+    """The mark makes the token, not the first offset: only one of the two blocks lands."""
+    blocks = []
+    for offsets in ((10, 11, 12), (12, 13)):
+        pending = Pending(SOURCE, 9)
+        pending.add(_rows(*offsets), 0.0)
+        blocks.append(pending.cut(9))
+    assert blocks[0].token(0) == blocks[1].token(0)
 
 
 def test_tokens_of_other_inserts_differ() -> None:
-    """By table, topic, partition, first offset and attempt."""
+    """By table, topic, partition, mark and attempt."""
     block = _block(10, 11)
     others = [
         block.token(1),
         _block(11, 12).token(0),
-        Block(Source("predictions", "loans.events", 3), block.rows).token(0),
-        Block(Source("events", "other.events", 3), block.rows).token(0),
-        Block(Source("events", "loans.events", 4), block.rows).token(0),
+        Block(Source("predictions", "loans.events", 3), block.rows, 9).token(0),
+        Block(Source("events", "other.events", 3), block.rows, 9).token(0),
+        Block(Source("events", "loans.events", 4), block.rows, 9).token(0),
     ]
     assert len({block.token(0), *others}) == 6
 
