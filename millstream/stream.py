@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
+from millstream.alerts.rules import AlertsTable
 from millstream.contracts import EventSchema, topic_table
 from millstream.errors import StreamInvalid
 from millstream.toml import nearest, parse, read_toml
@@ -151,6 +152,7 @@ class Stream(_Table):
     costs: CostsTable = CostsTable()
     fairness: FairnessTable = FairnessTable()
     privacy: PrivacyTable = PrivacyTable()
+    alerts: AlertsTable = AlertsTable()
     _path: Path = PrivateAttr()
     _schema: EventSchema = PrivateAttr()
 

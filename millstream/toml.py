@@ -64,15 +64,33 @@ def _keys(model: type[BaseModel]) -> list[str]:
 
 
 def _owner(model: type[BaseModel], path: list[str]) -> type[BaseModel] | None:
-    """The model class at `path` below `model`, if it is one."""
+    """The model class at `path` below `model`, if it is one.
+
+    A number is a place in an array of tables; a word that is no key of it is the kind of a table.
+    """
+    found = [model]
     for part in path:
-        named = {field.alias or name: field for name, field in model.model_fields.items()}
-        if part not in named:
+        if part.isdigit():
+            continue
+        kinds = [each for each in found if part in _kinds(each)]
+        if kinds:
+            found = kinds
+            continue
+        known = {field.alias or name: field for name, field in found[0].model_fields.items()}
+        found = _models(known[part].annotation) if part in known else []
+        if not found:
             return None
-        field = named[part]
-        types = [field.annotation, *get_args(field.annotation)]
-        inner = [t for t in types if isinstance(t, type) and issubclass(t, BaseModel)]
-        if not inner:
-            return None
-        model = inner[0]
-    return model
+    return found[0] if len(found) == 1 else None
+
+
+def _kinds(model: type[BaseModel]) -> tuple[Any, ...]:
+    """What its field `kind` may be."""
+    field = model.model_fields.get("kind")
+    return get_args(field.annotation) if field else ()
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    """Every model class in a type, such as those of tuple[A | B, ...]."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _models(part)]

@@ -1,7 +1,7 @@
 -- One row for every record of STREAM.alarms (schemas/alarm.v1.avsc): each revision of each alarm.
 CREATE TABLE IF NOT EXISTS {database}.alarms
 (
-    id               String                  COMMENT 'Of one alarm from its firing to its end: sha256 of stream, rule, labels and started_at',
+    id               String                  COMMENT 'Of one alarm from its firing to its end',
     stream           LowCardinality(String)  COMMENT 'The stream that it is of',
     rule             LowCardinality(String)  COMMENT 'Name of the rule in stream.toml; verify''s are verify_KIND',
     severity         LowCardinality(String)  COMMENT 'page: wake someone; ticket: in working hours; info: some day',
