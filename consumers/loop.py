@@ -6,10 +6,12 @@ is ever open while partitions move.
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 import numpy as np
@@ -23,7 +25,7 @@ from confluent_kafka import (
     TopicPartition,
 )
 
-from consumers.batch import records_of
+from consumers.batch import column, records_of
 from consumers.kafka import TransactionAborted, ask, kafka_error, translate
 from millstream.errors import ClientLost, DependencyUnavailable, MillstreamError
 from millstream.offsets import Partition, Positions, Verdict
@@ -35,6 +37,9 @@ BACKOFF_S_MAX = 10.0
 ABORTS_MAX = 10
 """Transactions aborted in a row, over half a minute of growing waits, before the process leaves:
 what no new attempt mends (a deleted topic, a right that was taken away) must be seen."""
+OBJECTS_A_RECORD = 10
+"""That the garbage collector may count for each record of a batch before it runs: the record, its
+headers, and room for what is left over from batches before it."""
 REAL_HOLES_MAX = 3
 """Holes that stayed when read again; a partition with more of them is no longer watched."""
 
@@ -85,7 +90,7 @@ class Assignment:
 
     def seek(self, partition: Partition, offset: int) -> None:
         """Read this partition from `offset` on; nothing of it is in hand."""
-        self._seek(partition, offset)
+        self.read_on(partition, offset)
         self.positions.place(partition, offset if offset >= 0 else None)
 
     def pause(self) -> None:
@@ -99,9 +104,10 @@ class Assignment:
         for partition in owned:
             expected = self.positions.expected(partition)
             if expected is not None:
-                self._seek(partition, expected)
+                self.read_on(partition, expected)
 
-    def _seek(self, partition: Partition, offset: int) -> None:
+    def read_on(self, partition: Partition, offset: int) -> None:
+        """Read this partition from `offset` on; what of it is in hand stays so."""
         ask("seeking", lambda: self.consumer.seek(TopicPartition(*partition, offset)))
 
     def rewind_to_committed(self) -> None:
@@ -146,9 +152,10 @@ class Loop:
             on_lost=self._on_revoke,
         )
         try:
-            while not self._stop.is_set():
-                self.step()
-            self._program.drain()
+            with _rare_collections(self._program.records_max):
+                while not self._stop.is_set():
+                    self.step()
+                self._program.drain()
         finally:
             self._consumer.close()
 
@@ -245,15 +252,25 @@ class Loop:
 
     def _admitted(self, messages: list[Message]) -> list[Records]:
         """The records that are ours and in order, by topic."""
-        by_topic: dict[str, list[Message]] = {}
-        for message in messages:
-            error = message.error()
-            if error is None:
-                by_topic.setdefault(message.topic() or "", []).append(message)
-            elif error.code() != KafkaError._PARTITION_EOF:
-                self._on_error(error)
-        made = (self._records(topic, found) for topic, found in by_topic.items())
+        if any(column(messages, "error")):
+            messages = [message for message in messages if self._is_record(message)]
+        made = (self._records(topic, found) for topic, found in self._by_topic(messages).items())
         return [records for records in made if len(records)]
+
+    def _is_record(self, message: Message) -> bool:
+        """False for what librdkafka tells in a record's place. Raises what must end the loop."""
+        error = message.error()
+        if error is not None and error.code() != KafkaError._PARTITION_EOF:
+            self._on_error(error)
+        return error is None
+
+    def _by_topic(self, messages: list[Message]) -> dict[str, list[Message]]:
+        if not messages or len(self._program.topics) == 1:
+            return {self._program.topics[0]: messages} if messages else {}
+        found: dict[str, list[Message]] = {}
+        for message in messages:
+            found.setdefault(message.topic() or "", []).append(message)
+        return found
 
     def _on_error(self, error: KafkaError) -> None:
         translated = translate(error, "consuming")
@@ -263,10 +280,10 @@ class Loop:
         raise translated
 
     def _records(self, topic: str, messages: list[Message]) -> Records:
-        partitions = np.fromiter((m.partition() for m in messages), np.int32, len(messages))
-        offsets = np.fromiter((m.offset() for m in messages), np.int64, len(messages))
+        partitions = np.array(column(messages, "partition"), np.int32)
+        offsets = np.array(column(messages, "offset"), np.int64)
         keep = np.ones(len(messages), bool)
-        for number in np.unique(partitions):
+        for number in np.flatnonzero(np.bincount(partitions)):
             mine = partitions == number
             if not self._admit((topic, int(number)), offsets[mine]):
                 keep &= ~mine
@@ -287,7 +304,7 @@ class Loop:
             expected = positions.expected(partition)
             assert expected is not None
             _log.warning("%s-%d repeats offset %d; reading from %d", *partition, first, expected)
-            self._assignment.seek(partition, expected)
+            self._assignment.read_on(partition, expected)
             return False
         if verdict is Verdict.GAP and self._is_doubtful(partition, offsets):
             return False
@@ -350,6 +367,24 @@ class Loop:
             consumer.incremental_unassign(revoked)
         except Exception as why:  # noqa: BLE001 - see the docstring
             self._latched = ClientLost("Kafka", f"giving partitions up failed: {why!r}")
+
+
+@contextmanager
+def _rare_collections(records_max: int) -> Iterator[None]:
+    """The garbage collector does not run while a batch is in hand, nor over what was there before.
+
+    A batch's records come and go by their reference counts. By its defaults the collector looks at
+    them, and at every object of every library, some 30 times a batch: a third of the loop's time.
+    """
+    before = gc.get_threshold()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(max(before[0], OBJECTS_A_RECORD * records_max), *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
 
 
 def _start(partition: Partition, offset: int | None) -> TopicPartition:

@@ -35,6 +35,9 @@ class Taker:
     place_faults: list[Exception] = field(default_factory=list)
     rewind_faults: list[Exception] = field(default_factory=list)
     start: int | None = None
+    behind: int = 0
+    """So many of a partition's batches stay in hand before the oldest is finished, as a sink's."""
+    held: dict[Partition, list[int]] = field(default_factory=dict)
     before: Callable[[list[Records]], None] = lambda batch: None
     after: Callable[[], None] = lambda: None
     calls: list[str] = field(default_factory=list)
@@ -63,7 +66,11 @@ class Taker:
             ]
             self._commit(parts)
             for part in parts:
-                self.assignment.positions.finish((part.topic, part.partition), part.offset)
+                partition = (part.topic, part.partition)
+                held = self.held.setdefault(partition, [])
+                held.append(part.offset)
+                if len(held) > self.behind:
+                    self.assignment.positions.finish(partition, held.pop(0))
             where = zip(records.partitions.tolist(), records.offsets.tolist(), strict=True)
             self.taken += [(records.topic, p, o) for p, o in where]
             self.batches.append(records)

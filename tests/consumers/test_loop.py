@@ -103,12 +103,12 @@ def test_a_partition_begins_where_the_program_says(
 
 
 def _seeking_once(taker: Taker, offset: int) -> None:
-    """Behind the loop's back, move partition 0 once its records were taken."""
-    done: list[bool] = []
+    """Behind the loop's back, move partition 0 at the fourth batch with records of it."""
+    batches: list[bool] = []
 
     def move(batch: list[Records]) -> None:
-        if not done and any(0 in records.partitions for records in batch):
-            done.append(True)
+        batches.append(any(0 in records.partitions for records in batch))
+        if batches[-1] and sum(batches) == 4:
             part = TopicPartition(taker.topics[0], 0, offset)
             taker.assignment.consumer.seek(part)
 
@@ -135,11 +135,13 @@ def test_a_hole_of_a_topic_that_is_not_guarded_is_believed(
     assert len(set(taker.taken)) == len(taker.taken)
 
 
+@pytest.mark.parametrize("behind", [0, 2])
 def test_repeated_records_are_dropped(
-    taker: Taker, published: set[Taken], caplog: pytest.LogCaptureFixture
+    taker: Taker, published: set[Taken], behind: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Those that were admitted before; a line says where reading goes on."""
-    taker.records_max = 50
+    """Those that were admitted before; a line says where reading goes on, and what was in hand can
+    still be finished."""
+    taker.records_max, taker.behind = 50, behind
     _seeking_once(taker, 3)
     run(taker, lambda: len(taker.taken) >= len(published))
     once_and_in_order(taker.taken, published)
