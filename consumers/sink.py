@@ -1,4 +1,6 @@
-"""The sink: events, predictions and dead letters into ClickHouse, each record one row.
+"""The sink: events, predictions and whatever else has a table, each record one row.
+
+Which topics: those of schemas/topics.toml with a `table`, as far as they exist at the start.
 
 The steps, numbered as in ARCHITECTURE.md and in the tests' names:
   1. read the mark (the highest offset among the rows) and seek behind it
@@ -24,7 +26,9 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPar
 from consumers.kafka import ask, consumer_config
 from consumers.loop import Assignment, Loop
 from consumers.registry import Registry
+from consumers.topics import kinds_there
 from consumers.warehouse import Tables, Warehouse, broken, require_tables
+from millstream.contracts import topic_table
 from millstream.crash import CrashPoint
 from millstream.errors import ClientLost, DependencyUnavailable, InvariantBroken
 from millstream.offsets import Partition
@@ -32,7 +36,7 @@ from millstream.records import Records
 from millstream.settings import KafkaSettings, RegistrySettings, SinkSettings, WarehouseSettings
 from millstream.stream import Stream
 from millstream.warehouse.blocks import Block, Finding, Pending, Source, judge
-from millstream.warehouse.rows import LetterRows, RowMaker, event_rows, prediction_rows
+from millstream.warehouse.rows import RowMaker, row_makers
 
 RECORDS_MAX = 20_000
 BACKOFF_S_MIN, BACKOFF_S_MAX = 0.1, 10.0
@@ -312,16 +316,11 @@ def run_sink(
     """
     warehouse = Warehouse.connect(warehouse_settings)
     try:
-        require_tables(warehouse, stream)
+        kinds = _kinds(stream, kafka)
+        absent = {t.table for t in topic_table().values() if t.table and t.kind not in kinds}
+        require_tables(warehouse, stream, absent)
         registry = Registry(registry_settings)
-        makers: dict[str, RowMaker] = {
-            stream.topic("events"): event_rows(stream, registry.schema),
-            stream.topic("predictions"): prediction_rows(stream, registry.schema),
-            stream.topic("dead_letters"): LetterRows(
-                keep_bytes=not stream.privacy.private,
-                keep_key=stream.event.key not in stream.privacy.private,
-            ),
-        }
+        makers = row_makers(stream, registry.schema, kinds)
         group = f"{stream.name}-sink"
         consumer = Consumer(consumer_config(kafka, group, f"{group}-{settings.slot}"))
         assignment = Assignment(consumer)
@@ -333,3 +332,20 @@ def run_sink(
         return sink.tally
     finally:
         warehouse.close()
+
+
+def _kinds(stream: Stream, kafka: KafkaSettings) -> set[str]:
+    """The topics to write: all that must exist, and those of the optional ones that do."""
+    there = kinds_there(stream, kafka)
+    found = set()
+    for kind, topic in topic_table().items():
+        if kind in there or not topic.optional:
+            found.add(kind)
+        elif topic.table:
+            _log.warning(
+                "topic %s does not exist: table %s is left out until the sink is started again "
+                "after `millstream topics`",
+                topic.name(stream.name),
+                topic.table,
+            )
+    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from confluent_kafka import KafkaError, KafkaException
@@ -25,6 +26,8 @@ class TopicProblem:
 
     problem: str
     remedy: str
+    is_optional: bool = False
+    """Programs start in spite of it."""
 
 
 def create_topics(stream: Stream, settings: KafkaSettings) -> list[str]:
@@ -81,7 +84,8 @@ def topic_problems(stream: Stream, admin: AdminClient) -> list[TopicProblem]:
         name = topic.name(stream.name)
         if name not in there:
             remedy = f"Run `millstream topics {stream.path}`"
-            found.append(TopicProblem(f"topic {name} does not exist", remedy))
+            problem = f"topic {name} does not exist"
+            found.append(TopicProblem(problem, remedy, is_optional=topic.optional))
             continue
         present.append((name, topic.config))
         count = len(there[name].partitions)
@@ -98,13 +102,24 @@ def topic_problems(stream: Stream, admin: AdminClient) -> list[TopicProblem]:
     return found
 
 
-def require_topics(stream: Stream, settings: KafkaSettings) -> None:
-    """Raise ContractMismatch with the first problem. The embedded broker makes its own topics."""
+def require_topics(stream: Stream, settings: KafkaSettings, needed: Collection[str] = ()) -> None:
+    """Raise ContractMismatch with the first problem. The embedded broker makes its own topics.
+
+    needed: kinds of optional topics that the program cannot do without.
+    """
     admin = require_broker(settings)
     if settings.embedded:
         return
+    names = {stream.topic(kind) for kind in needed}
     for found in topic_problems(stream, admin):
-        raise ContractMismatch(found.problem, found.remedy)
+        if not found.is_optional or any(name in found.problem.split() for name in names):
+            raise ContractMismatch(found.problem, found.remedy)
+
+
+def kinds_there(stream: Stream, settings: KafkaSettings) -> set[str]:
+    """The kinds of the stream's topics that exist now. Raises SettingsInvalid without a broker."""
+    there = require_broker(settings).list_topics(timeout=TIMEOUT_S).topics
+    return {kind for kind, topic in topic_table().items() if topic.name(stream.name) in there}
 
 
 def _config_problems(admin: AdminClient, name: str, wanted: dict[str, str]) -> list[TopicProblem]:

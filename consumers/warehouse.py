@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -186,9 +186,15 @@ def migrate(warehouse: Warehouse, stream: Stream) -> list[str]:
     return [step.name for step in steps]
 
 
-def require_tables(warehouse: Warehouse, stream: Stream) -> None:
-    """Raise OperatorNeeded where a migration is missing, or a column not yet widened."""
-    names = list(_missing(warehouse, stream))
+def require_tables(
+    warehouse: Warehouse, stream: Stream, without: Collection[str] = frozenset()
+) -> None:
+    """Raise OperatorNeeded where a migration is missing, or a column not yet widened.
+
+    without: tables that are not asked for; a migration is of the table in its file's name.
+    """
+    missing = _missing(warehouse, stream)
+    names = [name for name in missing if name.partition("_")[2] not in without]
     if not names and column_changes(stream, _columns(warehouse, stream)):
         names = ["the wider columns"]
     if names:

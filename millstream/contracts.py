@@ -56,7 +56,11 @@ def dead_letter_headers() -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """One row of schemas/topics.toml."""
+    """One row of schemas/topics.toml.
+
+    table: the ClickHouse table that the sink writes it to, None where it writes none.
+    optional: whether programs start without it; streams made by an older version lack it.
+    """
 
     kind: str
     pattern: str
@@ -64,6 +68,8 @@ class Topic:
     writers: str
     readers: str
     config: dict[str, str]
+    table: str | None = None
+    optional: bool = False
 
     def name(self, stream: str) -> str:
         return self.pattern.format(stream=stream)
@@ -74,7 +80,16 @@ def topic_table() -> dict[str, Topic]:
     """Every topic of a stream, by kind."""
     rows = tomllib.loads((SCHEMAS / "topics.toml").read_text("utf-8"))
     return {
-        kind: Topic(kind, row["topic"], row["value"], row["writers"], row["readers"], row["config"])
+        kind: Topic(
+            kind,
+            row["topic"],
+            row["value"],
+            row["writers"],
+            row["readers"],
+            row["config"],
+            row.get("table"),
+            row.get("optional", False),
+        )
         for kind, row in rows.items()
     }
 

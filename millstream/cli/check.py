@@ -101,6 +101,7 @@ def _schemas(stream: Stream, registry: str | None) -> Iterator[Problem]:
     wanted = {
         f"{stream.topic('events')}-value": stream.schema_of_event.text,
         f"{stream.topic('predictions')}-value": contract("prediction").text,
+        f"{stream.topic('labelled')}-value": contract("labelled").text,
     }
     for subject, schema in wanted.items():
         for reason in client.compatible(subject, schema):

@@ -73,11 +73,11 @@ def sink(
     ] = None,
     ready_file: ReadyFile = None,
 ) -> None:
-    """Write a stream's events, predictions and dead letters to ClickHouse until stopped.
+    """Write a stream's events, predictions, labelled records and so on to ClickHouse until stopped.
 
-    Reads NAME.events, NAME.predictions and NAME.dead-letters; writes the tables events, predictions
-    and dead_letters of database NAME, one row for each record, exactly once. Needs the broker, the
-    schema registry, ClickHouse and its tables (`millstream migrate`).
+    Reads every topic of schemas/topics.toml that has a table and exists; writes the tables (events,
+    predictions, dead_letters, labelled ...) of database NAME, one row for each record, exactly
+    once. Needs the broker, the schema registry, ClickHouse and its tables (`millstream migrate`).
 
     Example: millstream sink examples/loans/stream.toml --warehouse http://127.0.0.1:8123
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from millstream.columnar import FRAME_BYTES, Decoder, arrow_schema, make_decoder, split_frames
-from millstream.contracts import contract
+from millstream.contracts import Topic, contract, topic_table
 from millstream.errors import ContractMismatch, RecordRefused, Refusal, Stage
 from millstream.letters import from_headers
 from millstream.records import SCHEMA_ID_MAX, TIME_US_MAX, TIME_US_MIN, Records
@@ -162,6 +162,32 @@ class LetterRows:
         return table
 
 
+def row_makers(
+    stream: Stream, schema_of: Callable[[int], str], kinds: Collection[str]
+) -> dict[str, RowMaker]:
+    """Topic name -> what makes its rows, for those of these topics that have a table.
+
+    Raises ContractMismatch where a topic names a contract that is not there.
+    """
+    private = stream.privacy.private
+    own: dict[str, Callable[[], RowMaker]] = {
+        "events": lambda: event_rows(stream, schema_of),
+        "dead_letters": lambda: LetterRows(
+            keep_bytes=not private, keep_key=stream.event.key not in private
+        ),
+    }
+
+    def make(topic: Topic) -> RowMaker:
+        found = own.get(topic.kind)
+        return found() if found else contract_rows(stream, topic, schema_of)
+
+    return {
+        topic.name(stream.name): make(topic)
+        for topic in topic_table().values()
+        if topic.table is not None and topic.kind in kinds
+    }
+
+
 def event_rows(stream: Stream, schema_of: Callable[[int], str]) -> AvroRows:
     """Rows of `events`. Private fields stay away, an unreadable event's bytes with them."""
     private = stream.privacy.private
@@ -176,12 +202,19 @@ def event_rows(stream: Stream, schema_of: Callable[[int], str]) -> AvroRows:
 
 
 def prediction_rows(stream: Stream, schema_of: Callable[[int], str]) -> AvroRows:
-    """Rows of `predictions`. A private key, id or time of the event stays away here too."""
-    text, event, private = contract("prediction").text, stream.event, stream.privacy.private
+    """Rows of `predictions`."""
+    return contract_rows(stream, topic_table()["predictions"], schema_of)
+
+
+def contract_rows(stream: Stream, topic: Topic, schema_of: Callable[[int], str]) -> AvroRows:
+    """Rows of a topic of one contract. A private key, id or time of the event stays away here
+    too."""
+    assert topic.table is not None, topic.kind
+    text, event, private = contract(topic.value).text, stream.event, stream.privacy.private
     repeated = {"event_id": event.id, "key": event.key, "event_time": event.time}
     columns = [name for name in arrow_schema(text).names if repeated.get(name) not in private]
     return AvroRows(
-        "predictions",
+        topic.table,
         text,
         columns,
         schema_of,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
 
-from consumers.topics import create_topics, require_topics, topic_problems
+from consumers.topics import create_topics, kinds_there, require_topics, topic_problems
 from millstream.contracts import topic_table
 from millstream.errors import ContractMismatch, SettingsInvalid
 from millstream.settings import KafkaSettings
@@ -83,6 +83,24 @@ def test_a_missing_topic_is_named(
     assert {p.remedy for p in problems} == {f"Run `millstream topics {stream.path}`"}
     with pytest.raises(ContractMismatch, match="does not exist"):
         require_topics(stream, settings)
+
+
+def test_a_stream_of_an_older_version_starts_without_the_topics_that_came_later(
+    stream: Stream, settings: KafkaSettings, admin: AdminClient
+) -> None:
+    """`check` names them; a program that needs one says so, and nobody else."""
+    old = [topic for topic in topic_table().values() if not topic.optional]
+    made = [NewTopic(topic.name(stream.name), 3, config=topic.config) for topic in old]
+    for future in admin.create_topics(made, operation_timeout=WAIT_S).values():
+        future.result(WAIT_S)
+    assert kinds_there(stream, settings) == {topic.kind for topic in old}
+    assert topic_problems(stream, admin)
+    require_topics(stream, settings)
+    with pytest.raises(ContractMismatch, match=rf"{stream.name}\.labelled does not exist"):
+        require_topics(stream, settings, ["labelled"])
+    create_topics(stream, settings)
+    require_topics(stream, settings, ["labelled"])
+    assert kinds_there(stream, settings) == set(topic_table())
 
 
 def test_a_wrong_partition_count_is_named(

@@ -13,7 +13,7 @@ import pytest
 
 from millstream.columnar import arrow_schema
 from millstream.columnar.schema import parse_record
-from millstream.contracts import SCHEMAS, contract
+from millstream.contracts import SCHEMAS, contract, topic_table
 from millstream.errors import ContractMismatch
 from millstream.records import Records
 from millstream.stream import Stream
@@ -227,6 +227,14 @@ def test_the_tables_have_a_column_for_each_field_of_their_contract() -> None:
     assert _columns_of("003_dead_letters.sql") == {*ours, *letter}
     alarm = set(arrow_schema(contract("alarm").text).names)
     assert _columns_of("007_alarms.sql") == {*ours, "kafka_schema_id", *alarm}
+    labelled = set(arrow_schema(contract("labelled").text).names)
+    assert _columns_of("004_labelled.sql") == {*ours, "kafka_schema_id", *labelled}
+
+
+def test_every_table_of_the_table_of_topics_has_a_migration_of_its_name() -> None:
+    """So that the sink can be asked to do without one."""
+    files = {path.stem.partition("_")[2] for path in (SCHEMAS / "clickhouse").glob("*.sql")}
+    assert {topic.table for topic in topic_table().values() if topic.table} == files
 
 
 def _coordinate_names() -> set[str]:

@@ -15,12 +15,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from millstream.columnar import Encoder, arrow_schema, frame
-from millstream.contracts import contract
+from millstream.contracts import SCHEMAS, contract, topic_table
 from millstream.errors import DependencyUnavailable, RecordRefused, Stage
 from millstream.letters import DeadLetter, to_headers
 from millstream.records import TIME_US_MAX, TIME_US_MIN, Headers, Records
 from millstream.stream import Stream
-from millstream.warehouse.rows import AvroRows, LetterRows, event_rows, prediction_rows
+from millstream.warehouse.rows import (
+    AvroRows,
+    LetterRows,
+    event_rows,
+    prediction_rows,
+    row_makers,
+)
 from tests.millstream.warehouse.test_ddl import stream_of
 from tests.streams import LOANS, applications, framed
 
@@ -388,3 +394,29 @@ def test_no_header_stops_the_rows(headers: list[tuple[str, bytes | None]]) -> No
     table = LetterRows().rows(records([b"v"], headers={0: mixed}))
     assert table.num_rows == 1
     assert table.column("kafka_offset").to_pylist() == [10]
+
+
+def test_every_topic_with_a_table_gets_its_rows_and_no_other(loans: Stream) -> None:
+    """Of those that exist; each into the table that the table of topics names."""
+    tables = {t.kind: t.table for t in topic_table().values() if t.table}
+    makers = row_makers(loans, schema_of, set(topic_table()))
+    assert {topic: maker.table for topic, maker in makers.items()} == {
+        loans.topic(kind): table for kind, table in tables.items()
+    }
+    assert isinstance(makers[loans.topic("dead_letters")], LetterRows)
+    assert set(row_makers(loans, schema_of, {"events", "outcomes"})) == {"loans.events"}
+
+
+def test_a_labelled_record_is_a_row_without_what_is_private(tmp_path: Path) -> None:
+    """Times as times, null where no outcome came; a private key stays away."""
+    text = contract("labelled").text
+    stream = _private_loans(tmp_path, "applicant")
+    topic = stream.topic("labelled")
+    golden = (SCHEMAS / "golden" / "labelled.v1.hex").read_text("utf-8").split()
+    maker = row_makers(stream, lambda _: text, {"labelled"})[topic]
+    table = maker.rows(records([bytes.fromhex(value) for value in golden]))
+    assert "key" not in table.column_names
+    assert table.column("status").to_pylist() == ["labelled", "corrected", "never_labelled"]
+    assert table.column("known_at")[0].as_py() == datetime(2024, 2, 1, tzinfo=UTC)
+    assert table.column("known_at")[2].as_py() is None
+    assert set(table.column("kafka_key").to_pylist()) == {b""}
