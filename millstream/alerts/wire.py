@@ -1,0 +1,82 @@
+"""Alarms, silences and incidents as Kafka values: framed Avro by their contracts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from millstream.alerts.alarm import Alarm
+from millstream.alerts.incident import Incident
+from millstream.alerts.silence import Silence
+from millstream.columnar import FRAME_BYTES, Encoder, arrow_schema, frame, make_decoder
+from millstream.columnar.decoded import Decoder
+from millstream.contracts import contract
+from millstream.errors import MillstreamError, RecordRefused, Stage
+
+SchemaOf = Callable[[int], str]
+"""The writer's schema of an id; raises RecordRefused where there is none."""
+
+
+class Writer:
+    """Writes the values of one contract: alarm or silence."""
+
+    def __init__(self, subject: str, schema_id: int) -> None:
+        text = contract(subject).text
+        self._schema = arrow_schema(text)
+        self._encoder = Encoder(text, frame(schema_id))
+
+    def values(self, said: Sequence[Alarm] | Sequence[Silence]) -> list[bytes]:
+        """One Kafka value each."""
+        fields = [each.fields() for each in said]
+        arrays = [
+            pa.array([row[f.name] for row in fields], _stored(f.type)).cast(f.type)
+            for f in self._schema
+        ]
+        return self._encoder.encode(pa.RecordBatch.from_arrays(arrays, schema=self._schema))
+
+
+class Reader:
+    """Reads values by their own writer's schema, one at a time: they are few."""
+
+    def __init__(self, schema_of: SchemaOf) -> None:
+        self._schema_of = schema_of
+        self._decoders: dict[int, Decoder] = {}
+
+    def alarm(self, value: bytes | None) -> Alarm:
+        """Raises RecordRefused where it is none."""
+        return self._made(value, Alarm.of)
+
+    def silence(self, value: bytes | None) -> Silence:
+        """As `alarm`."""
+        return self._made(value, Silence.of)
+
+    def incident(self, value: bytes | None) -> Incident:
+        """As `alarm`."""
+        return self._made(value, Incident.of)
+
+    def _made(self, value: bytes | None, make: Callable[[Mapping[str, Any]], Any]) -> Any:
+        fields = self.fields(value)
+        try:
+            return make(fields)
+        except (KeyError, TypeError, ValueError, MillstreamError) as why:
+            reason = f"not what its contract says: {type(why).__name__}"
+            raise RecordRefused(Stage.VALIDATE, "not_its_contract", reason) from None
+
+    def fields(self, value: bytes | None) -> dict[str, Any]:
+        """The record's values. Raises RecordRefused where it cannot be read."""
+        if value is None or len(value) < FRAME_BYTES or value[0] != 0:
+            raise RecordRefused(Stage.FRAME, "not_framed", "not in Confluent's wire format")
+        schema_id = int.from_bytes(value[1:FRAME_BYTES], "big", signed=True)
+        if schema_id not in self._decoders:
+            self._decoders[schema_id] = make_decoder(self._schema_of(schema_id))
+        decoded = self._decoders[schema_id].decode([value], FRAME_BYTES)
+        for refusal in decoded.refusals:
+            raise RecordRefused(refusal.stage, refusal.name, refusal.reason)
+        fields: dict[str, Any] = decoded.columns.to_pylist()[0]
+        return fields
+
+
+def _stored(kind: pa.DataType) -> pa.DataType:
+    return pa.int64() if pa.types.is_timestamp(kind) else kind
