@@ -6,12 +6,10 @@ is ever open while partitions move.
 
 from __future__ import annotations
 
-import gc
 import logging
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from typing import Protocol
 
 import numpy as np
@@ -26,6 +24,7 @@ from confluent_kafka import (
 )
 
 from consumers.batch import column, records_of
+from consumers.collector import rare_collections
 from consumers.kafka import TransactionAborted, ask, kafka_error, translate
 from millstream.errors import ClientLost, DependencyUnavailable, MillstreamError
 from millstream.offsets import Partition, Positions, Verdict
@@ -37,9 +36,6 @@ BACKOFF_S_MAX = 10.0
 ABORTS_MAX = 10
 """Transactions aborted in a row, over half a minute of growing waits, before the process leaves:
 what no new attempt mends (a deleted topic, a right that was taken away) must be seen."""
-OBJECTS_A_RECORD = 10
-"""That the garbage collector may count for each record of a batch before it runs: the record, its
-headers, and room for what is left over from batches before it."""
 REAL_HOLES_MAX = 3
 """Holes that stayed when read again; a partition with more of them is no longer watched."""
 
@@ -152,7 +148,7 @@ class Loop:
             on_lost=self._on_revoke,
         )
         try:
-            with _rare_collections(self._program.records_max):
+            with rare_collections(self._program.records_max):
                 while not self._stop.is_set():
                     self.step()
                 self._program.drain()
@@ -367,24 +363,6 @@ class Loop:
             consumer.incremental_unassign(revoked)
         except Exception as why:  # noqa: BLE001 - see the docstring
             self._latched = ClientLost("Kafka", f"giving partitions up failed: {why!r}")
-
-
-@contextmanager
-def _rare_collections(records_max: int) -> Iterator[None]:
-    """The garbage collector does not run while a batch is in hand, nor over what was there before.
-
-    A batch's records come and go by their reference counts. By its defaults the collector looks at
-    them, and at every object of every library, some 30 times a batch: a third of the loop's time.
-    """
-    before = gc.get_threshold()
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(max(before[0], OBJECTS_A_RECORD * records_max), *before[1:])
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
-        gc.unfreeze()
 
 
 def _start(partition: Partition, offset: int | None) -> TopicPartition:

@@ -51,12 +51,15 @@ class MemoryProducer:
         self._require(State.READY)
         self.state = State.OPEN
 
-    def produce(
+    def produce(  # noqa: PLR0913, PLR0917 - confluent-kafka's own
         self,
         topic: str,
         value: bytes | None = None,
         key: bytes | None = None,
         partition: int = -1,
+        callback: object = None,
+        on_delivery: object = None,
+        timestamp: int = 0,
         headers: Sequence[tuple[str, bytes | None]] | None = None,
     ) -> None:
         """Into the open transaction."""

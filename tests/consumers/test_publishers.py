@@ -23,6 +23,7 @@ from consumers.publishers import (
     Output,
     Publisher,
     Route,
+    produce,
 )
 from millstream.errors import ClientLost, DependencyUnavailable, OperatorNeeded
 from millstream.settings import KafkaSettings, ScorerSettings
@@ -320,3 +321,19 @@ def test_at_least_once_commits_nothing_that_was_not_delivered(real: Place, opene
     assert sorted(v for v in values if v is not None) == [
         b"a0", b"a0", b"a1", b"a2", b"a2", b"\xff", b"\xff",
     ]  # fmt: skip
+
+
+def test_a_full_queue_neither_loses_nor_doubles_a_prediction(mock: Place) -> None:
+    """The client takes a few records at a time; each goes on to its partition, in order."""
+    config = producer_config(mock.settings, "test")
+    producer = Producer(config | {"queue.buffering.max.messages": 7, "linger.ms": 0})
+    count = 100
+    values = [f"v{n:03}".encode() for n in range(count)]
+    keys = [None if n % 3 else b"k" for n in range(count)]
+    produce(producer, Output([n % 2 for n in range(count)], keys, values, [], {}), mock.route)
+    assert producer.flush(WAIT_S) == 0
+    seen = [message for message in mock.visible() if message.topic() == mock.route.predictions]
+    assert all(message.headers() == [("model", b"1")] for message in seen)
+    for partition in (0, 1):
+        mine = [(m.key(), m.value()) for m in seen if m.partition() == partition]
+        assert mine == list(zip(keys, values, strict=True))[partition::2]
