@@ -1,0 +1,1 @@
+"""Drift: profiles of inputs, and the monitor of errors, confidence and scores."""

@@ -1,0 +1,165 @@
+"""How much more than independent trials a stream's counts scatter, scale by scale.
+
+Errors in a Kafka stream come in bursts: neighbouring batches resemble each other, and what looks
+like a change may be the stream's everyday scatter. Differences of neighbouring blocks of 1, 2, 4,
+... blocks (Haar's wavelet) give the variance at each scale; divided by that of independent trials
+they are the stream's *dispersion* there: 1 where events are independent, more in bursts. The sum
+over the scales above a window's own is the variance of its mean against a long reference, whatever
+the kind of dependence (Percival 1995; Abry, Veitch 1998).
+
+A change of the stream is no scatter: each difference counts one step late and for no more than
+`CAP` times what is usual, so that one change hardly widens what the next is judged by, and bursts
+that go on do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+
+WINDOW: Final = 64.0
+"""Differences that a level remembers. Too few: a noisy dispersion. Too many: slow to learn."""
+PRIOR: Final = 6.0
+"""Differences that the level below is worth where a level has few of its own."""
+CAP: Final = 16.0
+GROWTH_MAX: Final = 1.5
+"""How much more a level may scatter than the one below it before it has been seen to."""
+CAUTION: Final = 0.5
+"""Standard errors by which a dispersion is taken larger than it is measured."""
+LEVELS_BEYOND: Final = 3
+
+
+class _Level:
+    """Differences of neighbouring blocks of one scale."""
+
+    __slots__ = ("expected", "late", "observed", "pending", "size", "weight")
+
+    def __init__(self) -> None:
+        self.pending: list[float] | None = None
+        self.late: tuple[float, float, float] | None = None
+        self.observed = 0.0
+        self.expected = 0.0
+        self.weight = 0.0
+        self.size = 0.0
+
+    def learn(self, observed: float, expected: float, size: float, usual: float) -> None:
+        keep = 1.0 if self.weight < WINDOW else 1.0 - 1.0 / WINDOW
+        self.size = size if not self.weight else self.size + (size - self.size) / (self.weight + 1)
+        self.observed = self.observed * keep + min(observed, CAP * usual * expected)
+        self.expected = self.expected * keep + expected
+        self.weight = self.weight * keep + 1.0
+
+    @classmethod
+    def restored(cls, row: Sequence[Any]) -> _Level:
+        level = cls()
+        pending, late, level.observed, level.expected, level.weight, level.size = row
+        level.pending = None if pending is None else list(pending)
+        level.late = None if late is None else (late[0], late[1], late[2])
+        return level
+
+    def dispersion(self, prior: float) -> float:
+        if self.expected <= 0.0:
+            return prior
+        own = self.observed / self.expected * self.weight
+        return (PRIOR * prior + own) / (PRIOR + self.weight)
+
+
+class Spectrum:
+    """Dispersion by scale, learnt from blocks of counts.
+
+    floor: the least dispersion; 1 for counts of events, less for sums of values in [0, 1].
+    """
+
+    def __init__(self, floor: float = 1.0) -> None:
+        self.floor = floor
+        self._levels: list[_Level] = []
+        self._usual: list[float] = []
+        self._scales: Floats = np.zeros(1)
+        self._values: Floats = np.ones(1)
+
+    def add(self, events: float, counts: Sequence[float]) -> None:
+        """One block: its events, and the counts of its categories, which sum to the events."""
+        depth = 0
+        block = [events, *counts]
+        while True:
+            if depth == len(self._levels):
+                self._levels.append(_Level())
+            level = self._levels[depth]
+            if level.pending is None:
+                level.pending = block
+                break
+            before, level.pending = level.pending, None
+            if level.late is not None:
+                level.learn(*level.late, self._usual[depth] if depth < len(self._usual) else 1.0)
+            level.late = _difference(before, block)
+            block = [a + b for a, b in zip(before, block, strict=True)]
+            depth += 1
+        if depth:
+            self._compile()
+
+    def _compile(self) -> None:
+        """Dispersions of all levels, and from them those of windows as long as their blocks."""
+        prior, growth, size, caution = 1.0, 1.0, 1.0, 1.0
+        self._usual = []
+        sizes: list[float] = []
+        taken: list[float] = []
+        for level in self._levels:
+            if not level.weight:
+                break
+            value = max(level.dispersion(prior), self.floor)
+            below = self._usual[-1] if self._usual else value
+            self._usual.append(value)
+            caution = 1.0 + CAUTION * (2.0 / (PRIOR + level.weight)) ** 0.5
+            taken.append(value * caution)
+            size = level.size
+            sizes.append(size)
+            growth = min(max(value / below, 1.0), GROWTH_MAX)
+            prior = value * growth
+        if not sizes:
+            return
+        for _ in range(LEVELS_BEYOND):
+            size *= 2.0
+            sizes.append(size)
+            taken.append(prior * caution)
+            prior *= growth
+        above = taken[-1]
+        for place in range(len(taken) - 1, -1, -1):
+            above = taken[place] = 0.5 * (taken[place] + above)
+        self._scales = np.log2(np.array(sizes))
+        self._values = np.array(taken)
+
+    def of(self, events: Floats) -> Floats:
+        """float64 [n]: the dispersion of windows of so many events, against a long reference."""
+        found: Floats = np.interp(np.log2(np.maximum(events, 1.0)), self._scales, self._values)
+        return found
+
+    def state(self) -> list[list[Any]]:
+        """Plain numbers, a row for each level."""
+        return [
+            [level.pending, level.late, level.observed, level.expected, level.weight, level.size]
+            for level in self._levels
+        ]
+
+    def restore(self, state: Sequence[Sequence[Any]]) -> None:
+        """Go on from `state()`."""
+        self._levels = [_Level.restored(row) for row in state]
+        self._usual, self._scales, self._values = [], np.zeros(1), np.ones(1)
+        self._compile()
+
+
+def _difference(one: list[float], two: list[float]) -> tuple[float, float, float]:
+    """Observed squared difference, the same expected of independent trials, and the block size."""
+    n, m = one[0], two[0]
+    both = n + m
+    observed = expected = 0.0
+    for a, b in zip(one[1:], two[1:], strict=True):
+        share = (a + b) / both
+        observed += (a / n - b / m) ** 2
+        expected += share * (1.0 - share)
+    unbiased = both / (both - 1.0) if both > 1.0 else 1.0
+    return observed * n * m / both, expected * unbiased, both / 2.0
