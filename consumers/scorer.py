@@ -33,6 +33,10 @@ from millstream.scoring import Answers, ScoringPlan
 from millstream.settings import KafkaSettings, RegistrySettings, ScorerSettings
 from millstream.stream import Stream
 
+MODEL_HEADER = "millstream.model"
+"""On every prediction: version, a blank, digest. One header, because each costs half as much as all
+else of `produce()`."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -185,10 +189,7 @@ def run_scorer(
         stream.topic("events"),
         stream.topic("predictions"),
         stream.topic("dead_letters"),
-        [
-            ("millstream.model.version", bundle.version.encode()),
-            ("millstream.model.digest", bundle.digest.encode()),
-        ],
+        [(MODEL_HEADER, f"{bundle.version} {bundle.digest}".encode())],
     )
     group = f"{stream.name}-scorer"
     publisher = _publisher(stream, kafka, settings, group, route)
