@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Annotated, Literal, TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
@@ -112,12 +113,73 @@ class SinkSettings(_Settings):
     """Inserts of one block before the sink leaves; the wait between grows to 10 s."""
 
 
+class AlertsSettings(_Settings):
+    """MILLSTREAM_ALERTS_*: where people are told. Every address may hold a secret, so none is in
+    stream.toml; a channel without its address is off, and the alarms' topic has everything."""
+
+    slot: Annotated[int, Field(ge=0)] = 0
+    """Names this process. One alert program a stream is enough; a second of one slot ends the
+    first."""
+    webhook_url: SecretStr | None = None
+    """http(s) address that gets each notice as a POST of JSON."""
+    webhook_shape: Literal["json", "slack"] = "json"
+    """json: every field, for programs. slack: what Slack-compatible incoming webhooks show."""
+    webhook_token: SecretStr | None = None
+    """Sent as Authorization: Bearer."""
+    alertmanager_url: SecretStr | None = None
+    """Such as http://127.0.0.1:9093; /api/v2/alerts is appended."""
+    alertmanager_username: str | None = None
+    alertmanager_password: SecretStr | None = None
+    alertmanager_repeat_s: Annotated[float, Field(ge=1, le=3_600)] = 60.0
+    """Firing alarms are sent again after so long. Too low is chatter; too high lets Alertmanager
+    show what is over for four times as long, should this program die."""
+    smtp_host: str | None = None
+    smtp_port: Annotated[int, Field(ge=1, le=65_535)] = 587
+    """587 goes with starttls, 465 with tls."""
+    smtp_security: Literal["starttls", "tls", "none"] = "starttls"
+    """none is for a mail server on this machine: user and password would be readable."""
+    smtp_ca: str | None = None
+    """File with the certificates to trust instead of the system's."""
+    smtp_username: str | None = None
+    smtp_password: SecretStr | None = None
+    mail_from: str | None = None
+    mail_to: str | None = None
+    """One or more addresses, separated by commas."""
+    timeout_s: Annotated[float, Field(gt=0, le=120)] = 10.0
+    """For one try, from connecting to the answer. Too low gives up slow receivers; too high holds
+    the next notice up."""
+    attempts_max: Annotated[int, Field(ge=1, le=1_000)] = 8
+    """Tries of one notice. Too low loses it to a restart of its receiver; too high holds the next
+    ones up for longer."""
+    backoff_s_max: Annotated[float, Field(gt=0, le=600)] = 60.0
+    """The wait between tries doubles from 1 s to this."""
+    queue_max: Annotated[int, Field(ge=1, le=10_000)] = 1_000
+    """Alarms that a channel has in hand. Too low groups less; more wait in the topic."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> AlertsSettings:
+        for name in ("webhook_url", "alertmanager_url"):
+            secret = getattr(self, name)
+            parts = urlsplit(secret.get_secret_value()) if secret else None
+            if parts and (parts.scheme not in {"http", "https"} or not parts.hostname):
+                raise ValueError(f"{name} is not http://... or https://...")
+        if self.smtp_host and not (self.mail_from and self.mail_to):
+            raise ValueError("smtp_host needs mail_from and mail_to")
+        if (self.smtp_username is None) != (self.smtp_password is None):
+            raise ValueError("smtp_username and smtp_password come together")
+        loopback = self.smtp_host in {"localhost", "127.0.0.1", "::1"}
+        if self.smtp_username and self.smtp_security == "none" and not loopback:
+            raise ValueError("smtp_security none would send smtp_password readable over the net")
+        return self
+
+
 PARTS: dict[str, type[_Settings]] = {
     "KAFKA": KafkaSettings,
     "REGISTRY": RegistrySettings,
     "WAREHOUSE": WarehouseSettings,
     "SCORER": ScorerSettings,
     "SINK": SinkSettings,
+    "ALERTS": AlertsSettings,
 }
 S = TypeVar("S", bound=_Settings)
 

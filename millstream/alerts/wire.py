@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 
@@ -15,6 +15,7 @@ from millstream.columnar.decoded import Decoder
 from millstream.contracts import contract
 from millstream.errors import MillstreamError, RecordRefused, Stage
 
+T = TypeVar("T")
 SchemaOf = Callable[[int], str]
 """The writer's schema of an id; raises RecordRefused where there is none."""
 
@@ -56,7 +57,7 @@ class Reader:
         """As `alarm`."""
         return self._made(value, Incident.of)
 
-    def _made(self, value: bytes | None, make: Callable[[Mapping[str, Any]], Any]) -> Any:
+    def _made(self, value: bytes | None, make: Callable[[Mapping[str, Any]], T]) -> T:
         fields = self.fields(value)
         try:
             return make(fields)

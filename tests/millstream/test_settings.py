@@ -9,6 +9,7 @@ import pytest
 from millstream.errors import SettingsInvalid
 from millstream.settings import (
     PARTS,
+    AlertsSettings,
     KafkaSettings,
     RegistrySettings,
     ScorerSettings,
@@ -122,3 +123,39 @@ def test_every_setting_says_what_it_is_for() -> None:
         if not field.description and field.metadata
     }
     assert silent == set()
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"WEBHOOK_URL": "ftp://h/x"}, "webhook_url is not http"),
+        ({"WEBHOOK_URL": "hooks.example.org/secret"}, "webhook_url is not http"),
+        ({"ALERTMANAGER_URL": "http://"}, "alertmanager_url is not http"),
+        ({"SMTP_HOST": "mail"}, "needs mail_from and mail_to"),
+        ({"SMTP_USERNAME": "anna"}, "come together"),
+    ],
+)
+def test_a_channel_that_cannot_tell_anyone_is_refused(values: dict[str, str], said: str) -> None:
+    """At the start, and without its address, which may be a secret."""
+    environ = {f"MILLSTREAM_ALERTS_{name}": value for name, value in values.items()}
+    with pytest.raises(SettingsInvalid, match=said) as caught:
+        from_environment(AlertsSettings, environ)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_mail_password_is_not_sent_readable_over_the_net() -> None:
+    """To this machine it may be; with TLS anywhere."""
+    environ = {
+        "MILLSTREAM_ALERTS_SMTP_HOST": "mail.example.org",
+        "MILLSTREAM_ALERTS_SMTP_USERNAME": "anna",
+        "MILLSTREAM_ALERTS_SMTP_PASSWORD": _SECRET,
+        "MILLSTREAM_ALERTS_MAIL_FROM": "a@example.org",
+        "MILLSTREAM_ALERTS_MAIL_TO": "b@example.org",
+    }
+    plain = environ | {"MILLSTREAM_ALERTS_SMTP_SECURITY": "none"}
+    with pytest.raises(SettingsInvalid, match="readable over the net") as caught:
+        from_environment(AlertsSettings, plain)
+    assert _SECRET not in str(caught.value)
+    assert from_environment(AlertsSettings, environ).smtp_security == "starttls"
+    local = plain | {"MILLSTREAM_ALERTS_SMTP_HOST": "127.0.0.1"}
+    assert from_environment(AlertsSettings, local).smtp_username == "anna"

@@ -52,7 +52,7 @@ def test_a_bound_is_breached_cleared_or_neither(
 
 def test_each_row_is_a_subject_named_by_its_other_columns() -> None:
     """And the summary names it."""
-    rows = [{"value": 11, "version": 3}, {"value": 1, "version": None}]
+    rows: list[dict[str, Any]] = [{"value": 11, "version": 3}, {"value": 1, "version": None}]
     first, second = threshold(bound(above=10, summary="Too late"), rows)
     assert first.labels == {"version": "3"}
     assert second.labels == {"version": ""}
