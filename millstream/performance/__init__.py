@@ -1,0 +1,1 @@
+"""How well a stream's model answers: realised on matured outcomes, estimated before they come."""
