@@ -288,3 +288,33 @@ def test_scoring_imports_no_training_library(module: str) -> None:
     loaded = {name.split(".")[0] for name in done.stdout.split()}
     assert "millstream" in loaded
     assert loaded.isdisjoint(HEAVY)
+
+
+def test_trees_are_compiled_unless_told_otherwise() -> None:
+    """A session scores trees by the kernel, with the bits that ONNX Runtime gives."""
+    node = helper.make_node(
+        "TreeEnsembleRegressor",
+        ["x"],
+        ["scores"],
+        domain="ai.onnx.ml",
+        n_targets=1,
+        nodes_treeids=[0, 0, 0],
+        nodes_nodeids=[0, 1, 2],
+        nodes_featureids=[0, 0, 0],
+        nodes_modes=["BRANCH_LEQ", "LEAF", "LEAF"],
+        nodes_values=[0.5, 0.0, 0.0],
+        nodes_truenodeids=[1, 0, 0],
+        nodes_falsenodeids=[2, 0, 0],
+        target_treeids=[0, 0],
+        target_nodeids=[1, 2],
+        target_ids=[0, 0],
+        target_weights=[0.1, 0.7],
+    )
+    proto = model([node], [value("x", FLOAT, "n", 1)], [value("scores", FLOAT, "n", 1)])
+    proto.opset_import.append(helper.make_opsetid("ai.onnx.ml", 3))
+    trees = bundle(proto)
+    compiled, plain = Session(trees), Session(trees, engine="onnxruntime")
+    assert (compiled.engine, plain.engine) == ("compiled", "onnxruntime")
+    rows = batch(a=[0.4, 0.5, 0.6])
+    assert compiled.score(rows).score.tolist() == plain.score(rows).score.tolist()
+    assert Session(bundle(identity())).engine == "onnxruntime"
