@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import pyarrow as pa
@@ -45,21 +45,37 @@ class Encoder:
     plain primitives, and each of them or null.
     """
 
-    def __init__(self, schema: str, prefix: bytes = b"", engine: Engine | None = None) -> None:
+    def __init__(
+        self,
+        schema: str,
+        prefix: bytes = b"",
+        engine: Engine | None = None,
+        constants: Mapping[str, Any] | None = None,
+    ) -> None:
         """schema: Avro JSON text. prefix: bytes in front of every body, such as ``frame(id)``.
 
-        engine: None for the fastest that can be loaded.
+        engine: None for the fastest that can be loaded. constants: values (Python's, or
+        pyarrow scalars) of fields that are the same in every row, and have no column in batches.
         Raises ContractMismatch, naming the field, where a type is not supported.
         """
         record = parse_record(schema)
-        self._columns = record_columns(record)
+        whole = record_columns(record)
+        given = constants or {}
+        self._constants = {
+            place: _scalar(given[field.name], field.type)
+            for place, field in enumerate(whole)
+            if field.name in given
+        }
+        if len(self._constants) < len(given) or len(given) == len(whole):
+            raise ValueError("each constant is of a field, and one field at least is none")
+        self._columns = pa.schema([f for i, f in enumerate(whole) if i not in self._constants])
         self._fields = [(f.name, f.type) for f in record.fields]
         self._writes = [_writer(f.type, f.name) for f in record.fields]
-        self._raw = [_raw_type(column.type) for column in self._columns]
+        self._raw = [_raw_type(column.type) for column in whole]
         self._raw_schema = pa.schema(
             [
                 pa.field(column.name, raw or column.type, column.nullable)
-                for column, raw in zip(self._columns, self._raw, strict=True)
+                for column, raw in zip(whole, self._raw, strict=True)
             ]
         )
         self._wire = _wire_schema(self._fields)
@@ -68,24 +84,33 @@ class Encoder:
         if engine != "pyruhvro" and kernels_load():
             from millstream.columnar.kernel_writer import KernelWriter  # noqa: PLC0415 - loads numba
 
-            self._kernel = KernelWriter(record, self._columns, prefix)
+            literals = {
+                self._fields[at][0]: self._writes[at](_raw_scalar(value, self._raw[at]))
+                for at, value in self._constants.items()
+            }
+            self._kernel = KernelWriter(record, self._columns, prefix, literals)
         self._accepted: Any = None  # the last pyarrow.Schema that was found to fit
 
     def encode(self, columns: pa.RecordBatch) -> list[bytes]:
-        """One Kafka value per row of a batch whose columns are those of ``arrow_schema(schema)``.
+        """One Kafka value per row of a batch whose columns are those of ``arrow_schema(schema)``,
+        in that order, constants left out.
 
         Raises ContractMismatch if names or types differ from that, and ValueError, naming the
         field, for a null or an enum symbol that the schema lacks: the caller has checked its rows.
         """
-        if columns.schema is not self._accepted:
-            self._accept(columns.schema)
+        schema = columns.schema
+        if self._accepted is None or not schema.equals(self._accepted):
+            self._accept(schema)
         if self._kernel is not None:
             written = self._kernel.write(columns)
             if written is not None:
                 return written
+        arrays = columns.columns
+        for at, value in sorted(self._constants.items()):
+            arrays.insert(at, pa.repeat(value, columns.num_rows))
         raw = [
             array if raw is None else array.view(raw)
-            for array, raw in zip(columns.columns, self._raw, strict=True)
+            for array, raw in zip(arrays, self._raw, strict=True)
         ]
         for (name, of), array in zip(self._fields, raw, strict=True):
             _refuse_nulls(name, of, array)
@@ -198,6 +223,15 @@ def _refuse_nulls(name: str, of: AvroType, array: Any) -> None:
         nulls += array.flatten().null_count
     if nulls:
         raise ValueError(f"field {name} has {nulls} nulls, and its schema allows none")
+
+
+def _scalar(value: Any, kind: Any) -> Any:
+    return value if isinstance(value, pa.Scalar) else pa.scalar(value, kind)
+
+
+def _raw_scalar(value: Any, raw: Any) -> Any:
+    array = pa.repeat(value, 1)
+    return (array if raw is None else array.view(raw))[0].as_py()
 
 
 def _raw_type(column: Any) -> Any:

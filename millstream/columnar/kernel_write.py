@@ -31,11 +31,13 @@ TEXT: Final = 3
 FIXED: Final = 4  # bytes
 ENUM: Final = 5  # row of its first symbol among the operations, how many symbols
 ARRAY: Final = 6  # the most bytes that an item takes, texts aside; the next operation is its items'
+LITERAL: Final = 7  # bytes that are the same in every row, and has no column: length, start
 OP_BYTES: Final = 40
 # Symbols stand behind the operations in order of length and bytes: start in the program's bytes,
-# length, position in the enum.
+# length, position in the enum. A literal's start is there too.
 
-# A program, in words of 8 bytes: this header, operations and symbols, the bytes of the symbols.
+# A program, in words of 8 bytes: this header, operations and symbols, then the bytes of symbols and
+# literals.
 OPS_COUNT: Final = 0
 SYMBOLS: Final = 1  # word of the program where the symbols' bytes begin
 ROW_BYTES: Final = 2  # the most that a row takes, with its prefix, but for texts and items
@@ -105,6 +107,9 @@ def _columns(program: int, message: int, size: int, rows: int, columns: int) -> 
     ops, inner = program + 8 * HEADER, False
     for at in range(i64(program + 8 * OPS_COUNT)):
         op, into = ops + OP_BYTES * at, columns + _COLUMN_BYTES * at
+        if i64(op) == LITERAL:
+            put64(into + 8, program + 8 * i64(program + 8 * SYMBOLS) + i64(op + 32))
+            continue
         if inner:
             put64(into - _COLUMN_BYTES + 24, i64(node))
         elif i64(node) != rows:
@@ -154,6 +159,9 @@ def _value(op: int, column: int, row: int, at: int, limit: int, program: int) ->
         put8(at, i64(op + 16))
         at += 1
     width = i64(op + 24)
+    if kind == LITERAL:
+        copy(at, values, width)
+        return at + width
     if kind == INTEGER:
         return _put_varint(at, i64(values + 8 * row) if width == 8 else i32(values + 4 * row))
     if kind == NUMBER:

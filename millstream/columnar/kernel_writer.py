@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from itertools import chain
+from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
@@ -24,13 +26,25 @@ _COUNT_BYTES: Final = 6  # of an array's block, and the zero that ends it
 class KernelWriter:
     """Writes columns by one schema."""
 
-    def __init__(self, record: Record, columns: Any, prefix: bytes) -> None:
-        """columns: the pyarrow.Schema of the record's fields, all of types that Encoder takes."""
+    def __init__(
+        self,
+        record: Record,
+        columns: Any,
+        prefix: bytes,
+        literals: Mapping[str, bytes] = MappingProxyType({}),
+    ) -> None:
+        """columns: the pyarrow.Schema of the record's fields, all of types that Encoder takes.
+
+        literals: by name, fields that have no column, and their bytes in every row.
+        """
         self._prefix = np.frombuffer(prefix, np.uint8)
         self._prefix.flags.writeable = False
         made = _Compiler(columns)
         for field in record.fields:
-            made.add(field.type, columns.field(field.name).type)
+            if field.name in literals:
+                made.add_literal(literals[field.name])
+            else:
+                made.add(field.type, columns.field(field.name).type)
         self._row_bytes = made.row_bytes + len(prefix)
         self._items = made.items
         self._has_texts = made.has_texts
@@ -82,6 +96,15 @@ class _Compiler:
         self.items: list[tuple[int, int]] = []  # node of an array's items, most bytes of each
         self.has_texts = False
         self._symbols: list[tuple[int, tuple[str, ...]]] = []
+        self._literals: dict[int, bytes] = {}  # by operation
+
+    def add_literal(self, raw: bytes) -> None:
+        """Append what writes these bytes; literals that follow each other become one."""
+        self.row_bytes += len(raw)
+        last = len(self.ops) - 1
+        if last not in self._literals:
+            last = self._op(k.LITERAL, (-1, 0))
+        self._literals[last] = self._literals.get(last, b"") + raw
 
     def add(self, of: AvroType, column: Any) -> None:
         """Append what writes one field."""
@@ -142,6 +165,9 @@ class _Compiler:
             for raw, size, i in sorted(raws, key=lambda one: (one[1], one[0])):
                 rows.append([len(text), size, i, 0, 0])
                 text += raw
+        for at, raw in self._literals.items():
+            rows[at][3:5] = len(raw), len(text)
+            text += raw
         symbols_at = k.HEADER + _OP_NUMBERS * len(rows)
         header = [len(self.ops), symbols_at, row_bytes, 0, 0, 0]
         padded = text.ljust(-(-len(text) // 8) * 8, b"\x00")

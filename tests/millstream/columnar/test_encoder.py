@@ -71,6 +71,35 @@ def test_the_bytes_are_those_of_fastavro(engine: Engine, drawn: tuple[Any, list[
     assert same_batch(again.columns, many)
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(encodable(), st.data())
+def test_a_constant_is_written_as_a_column_of_it_would_be(
+    engine: Engine, drawn: tuple[Any, list[Any]], data: st.DataObject
+) -> None:
+    """The very bytes, wherever the constants stand; its column is left out of the batch."""
+    spec, rows = drawn
+    names = [field["name"] for field in spec["fields"]]
+    chosen = data.draw(st.sets(st.sampled_from(names), max_size=len(names) - 1))
+    rows = [row | {name: rows[0][name] for name in chosen} for row in rows]
+    bodies = [written(spec, row) for row in rows]
+    columns = as_batch(spec, [judged(spec, body) for body in bodies])
+    constants = {name: columns.column(name)[0] for name in chosen}
+    encoder = Encoder(json.dumps(spec), frame(9), engine, constants)
+    rest = columns.drop_columns(list(chosen))
+    times = FEW_ROWS + 1
+    assert encoder.encode(rest) == [frame(9) + body for body in bodies]
+    many = pa.concat_batches([rest] * times)
+    assert encoder.encode(many) == [frame(9) + body for body in bodies] * times
+
+
+@pytest.mark.parametrize("constants", [{"a": 1.0}, {"b": 1.0}])
+def test_a_constant_is_of_a_field_and_leaves_one(constants: dict[str, float]) -> None:
+    """Neither a misspelt one nor one of each field."""
+    with pytest.raises(ValueError, match="each constant is of a field"):
+        Encoder(schema("double"), constants=constants)
+
+
 def schema(of: Any) -> str:
     """A schema text of one field ``a``."""
     return json.dumps({"type": "record", "name": "R", "fields": [{"name": "a", "type": of}]})
