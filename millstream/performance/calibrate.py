@@ -53,10 +53,10 @@ def fit(scores: Floats, hits: Floats) -> Curve:
         return beta(scores, hits)
     places, bins = _binned(scores)
     fold = np.arange(len(scores)) % FOLDS
-    cells = np.bincount(fold * bins + places, minlength=FOLDS * bins).reshape(FOLDS, bins)
-    masses = [np.bincount(fold * bins + places, weights=w) for w in (scores, hits)]
-    padded = [np.pad(m, (0, FOLDS * bins - len(m))).reshape(FOLDS, bins) for m in masses]
-    rows, said, came = cells.astype(np.float64), *padded
+    rows, said, came = (
+        _sums(fold * bins + places, mass, FOLDS * bins).reshape(FOLDS, bins)
+        for mass in (np.ones(len(scores)), scores, hits)
+    )
     losses = np.zeros(2)
     for number in range(FOLDS):
         others = [table.sum(axis=0) - table[number] for table in (rows, said, came)]
@@ -96,11 +96,14 @@ def _binned(scores: Floats) -> tuple[Ints, int]:
 def _counts(scores: Floats, hits: Floats) -> tuple[Floats, Floats, Floats]:
     """Rows, sum of scores and sum of hits of each bin."""
     places, bins = _binned(scores)
-    return (
-        np.bincount(places, minlength=bins).astype(np.float64),
-        np.bincount(places, weights=scores, minlength=bins),
-        np.bincount(places, weights=hits, minlength=bins),
-    )
+    weights: tuple[Floats, ...] = (np.ones(len(scores)), scores, hits)
+    rows, said, came = (_sums(places, mass, bins) for mass in weights)
+    return rows, said, came
+
+
+def _sums(places: Ints, mass: Floats, bins: int) -> Floats:
+    found: Floats = np.bincount(places, weights=mass, minlength=bins).astype(np.float64)
+    return found
 
 
 def _isotonic(rows: Floats, said: Floats, came: Floats) -> Curve:

@@ -146,7 +146,8 @@ class Rows:
     @property
     def hits(self) -> Floats:
         """[n] whether it was right; means something where it is ready."""
-        return (self.truth == self.predicted).astype(np.float64)
+        found: Floats = (self.truth == self.predicted).astype(np.float64)
+        return found
 
 
 def walk(rows: Rows, classes: Classes, options: Options | None = None) -> Walk:
