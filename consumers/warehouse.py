@@ -95,6 +95,12 @@ class Warehouse:
         result = _ask(lambda: self._client.query(sql, parameters=parameters or None))
         return [tuple(row) for row in result.result_rows]
 
+    def named(self, sql: str) -> list[dict[str, Any]]:
+        """Rows of a SELECT, each by its columns' names."""
+        result = _ask(lambda: self._client.query(sql))
+        names = list(result.column_names)
+        return [dict(zip(names, row, strict=True)) for row in result.result_rows]
+
     def command(self, sql: str) -> None:
         """A statement without rows."""
         _ask(lambda: self._client.command(sql))
