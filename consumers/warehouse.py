@@ -22,7 +22,13 @@ from millstream.errors import (
 from millstream.settings import WarehouseSettings
 from millstream.stream import Stream
 from millstream.warehouse.blocks import Block, Look, Source
-from millstream.warehouse.ddl import bookkeeping, column_changes, migrations, pending
+from millstream.warehouse.ddl import (
+    bookkeeping,
+    column_changes,
+    column_defaults,
+    migrations,
+    pending,
+)
 
 CLICKHOUSE = "ClickHouse"
 INSERT_SETTINGS = {
@@ -193,7 +199,9 @@ def migrate(warehouse: Warehouse, stream: Stream) -> list[str]:
             f"INSERT INTO {stream.name}.migrations (name, digest) "
             f"VALUES ('{step.name}', '{step.digest}')"
         )
-    for statement in column_changes(stream, _columns(warehouse, stream)):
+    for statement in column_changes(stream, _columns(warehouse, stream, "type")):
+        warehouse.command(statement)
+    for statement in column_defaults(stream, _columns(warehouse, stream, "default_expression")):
         warehouse.command(statement)
     return [step.name for step in steps]
 
@@ -207,8 +215,10 @@ def require_tables(
     """
     missing = _missing(warehouse, stream)
     names = [name for name in missing if name.partition("_")[2] not in without]
-    if not names and column_changes(stream, _columns(warehouse, stream)):
+    if not names and column_changes(stream, _columns(warehouse, stream, "type")):
         names = ["the wider columns"]
+    if not names and column_defaults(stream, _columns(warehouse, stream, "default_expression")):
+        names = ["the columns' defaults"]
     if names:
         raise OperatorNeeded(
             f"ClickHouse lacks {', '.join(names)} of stream {stream.name}",
@@ -216,11 +226,11 @@ def require_tables(
         )
 
 
-def _columns(warehouse: Warehouse, stream: Stream) -> dict[str, str]:
-    """Column of `events` -> its type, as ClickHouse has it."""
+def _columns(warehouse: Warehouse, stream: Stream, what: str) -> dict[str, str]:
+    """Column of `events` -> its `type` or `default_expression`, as ClickHouse has it."""
     return dict(
         warehouse.query(
-            "SELECT name, type FROM system.columns "
+            f"SELECT name, {what} FROM system.columns "
             "WHERE database = {name:String} AND table = 'events'",
             name=stream.name,
         )

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from millstream.columnar.schema import AvroType, Enum, Fixed, Plain, Union, parse_record
+from millstream.columnar.schema import MISSING, AvroType, Enum, Fixed, Plain, Union, parse_record
 from millstream.contracts import SCHEMAS
 from millstream.errors import ContractMismatch
 from millstream.stream import Stream
@@ -34,6 +35,14 @@ _WIDER = {
     "Nullable(Float32)": ("Nullable(Float64)",),
 } | dict.fromkeys(_TEXT, _TEXT)
 """Column type -> the types that it may become: Avro's promotions."""
+
+_LITERALS: dict[str, Callable[[Any], str]] = {
+    "timestamp-millis": lambda value: f"fromUnixTimestamp64Milli({int(value)}, 'UTC')",
+    "timestamp-micros": lambda value: f"fromUnixTimestamp64Micro({int(value)}, 'UTC')",
+    "string": lambda value: _quoted(str(value)),
+    "boolean": lambda value: "true" if value else "false",
+} | dict.fromkeys(("int", "long", "float", "double"), repr)
+"""Kind or logical type -> a default's text in SQL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +138,44 @@ def column_changes(stream: Stream, present: Mapping[str, str]) -> list[str]:
             )
         changes.append(f"ALTER TABLE {stream.name}.events MODIFY COLUMN `{name}` {kind}")
     return changes
+
+
+def column_defaults(stream: Stream, present: Mapping[str, str]) -> list[str]:
+    """Statements by which rows that are older than a column read as Avro's resolution reads their
+    events: the value under the field's former name (an alias), else the field's default.
+
+    present: column of `events` -> its default expression, "" where it has none. A column that has
+    one keeps it. Defaults of decimals, dates, bytes and nested fields are not carried over.
+    """
+    columns, statements = event_columns(stream), []
+    for field in parse_record(stream.schema_of_event.text).fields:
+        if field.name not in columns or present.get(field.name) != "":
+            continue
+        former = next((alias for alias in field.aliases if alias in present), None)
+        value = _literal(field.type, field.default)
+        if former is not None:
+            value = f"CAST(`{former}` AS {columns[field.name]})"
+        if value is None:
+            continue
+        statements.append(
+            f"ALTER TABLE {stream.name}.events MODIFY COLUMN `{field.name}` "
+            f"DEFAULT if(kafka_unreadable = '', {value}, NULL)"
+        )
+    return statements
+
+
+def _literal(of: AvroType, value: Any) -> str | None:
+    """A field's default in ClickHouse's SQL; None where it has none, or null, or it is left out."""
+    if value is MISSING or value is None:
+        return None
+    if isinstance(of, Union):
+        return _literal(of.inner, value)
+    if isinstance(of, Enum):
+        return _quoted(str(value))
+    if not isinstance(of, Plain):
+        return None
+    plain = _LITERALS.get(of.logical or of.kind)
+    return plain(value) if plain else None
 
 
 def _event_columns(stream: Stream) -> Migration:

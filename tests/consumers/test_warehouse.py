@@ -290,6 +290,45 @@ def _no_schema(_: int) -> str:
     raise AssertionError("nothing is framed here")
 
 
+def test_rows_older_than_a_field_read_as_their_events_do(
+    warehouse: Warehouse, stream: Stream, tmp_path: Path
+) -> None:
+    """The value under the field's former name, else its default; an unreadable event has neither.
+    A row that says null keeps it."""
+    migrate(warehouse, stream)
+    values: list[bytes | None] = [
+        avro(stream.schema_of_event.text, {"id": "1", "at": 0, "n": 5}),
+        b"unreadable",
+    ]
+    _insert(warehouse, stream, values)
+    more: list[dict[str, Any]] = [
+        {"name": "s", "type": ["string", "null"], "default": "it's"},
+        {"name": "number", "type": ["null", "long"], "default": None, "aliases": ["n"]},
+        {"name": "e", "type": {"type": "enum", "name": "Kind", "symbols": ["A"]}, "default": "A"},
+        {"name": "x", "type": "double", "default": 1.5},
+        {"name": "b", "type": "boolean", "default": True},
+        {
+            "name": "t",
+            "type": {"type": "long", "logicalType": "timestamp-micros"},
+            "default": 1_000_000,
+        },
+    ]
+    new = stream_in(tmp_path, stream.name, *more)
+    migrate(warehouse, new)
+    require_tables(warehouse, new)
+    record = {"id": "2", "at": 0, "n": 6, "s": None, "number": None, "e": "A", "x": 2.0, "b": False}
+    _insert(warehouse, new, [avro(new.schema_of_event.text, record | {"t": 7})], 2)
+    rows = warehouse.query(
+        "SELECT s, number, e, x, b, toUnixTimestamp64Micro(t) "
+        f"FROM {stream.name}.events ORDER BY kafka_offset"
+    )
+    assert rows == [
+        ("it's", 5, "A", 1.5, True, 1_000_000),
+        (None,) * 6,
+        (None, None, "A", 2.0, False, 7),
+    ]
+
+
 def test_a_missing_table_or_column_is_the_operators(
     warehouse: Warehouse, stream: Stream, tables: Tables
 ) -> None:

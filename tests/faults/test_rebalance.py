@@ -108,3 +108,22 @@ def test_scorers_come_go_and_restart_in_turn(one_scorer: Trial) -> None:
         stack.scale(2)
         trial.tend_for(1)
     trial.audit()
+
+
+@pytest.mark.parametrize("one_scorer", PROTOCOLS, indirect=True)
+def test_a_killed_scorers_successor_answers_what_it_left(one_scorer: Trial) -> None:
+    """kill -9. Its successor has the same name in the group: with the classic protocol it has the
+    partitions at once, with KIP-848 it leaves (exit code 3) until the dead one's session ends."""
+    trial = one_scorer
+    program = trial.bed.stack.programs["scorer-0"]
+    starts = program.starts
+    with trial.under_load(2_000):
+        trial.tend_for(1)
+        trial.bed.child("scorer-0").kill()
+        trial.tend(lambda: program.starts > starts, "it is started again")
+    trial.audit()
+    said = trial.since("scorer-0")
+    if trial.bed.stack.environment["MILLSTREAM_KAFKA_GROUP_PROTOCOL"] == "classic":
+        assert program.starts == starts + 1, said
+    else:
+        assert "must be started again" in said, said
