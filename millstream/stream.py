@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator,
 
 from millstream.alerts.rules import AlertsTable
 from millstream.contracts import EventSchema, topic_table
+from millstream.drift.rivers import RiverTable
 from millstream.errors import StreamInvalid
 from millstream.toml import nearest, parse, read_toml
 
@@ -83,10 +84,30 @@ class ServingTable(_Table):
 
 
 class WatchTable(_Table):
-    """[watch]: kept for the drift watch; nothing reads it yet."""
+    """[watch]: how drift is watched for, in labels and inputs."""
 
     false_alarms_per_week: Annotated[float, Field(gt=0)] = 1.0
+    """Of the monitor. Too low is late; too high wakes people for nothing."""
     slices: tuple[str, ...] = ()
+    """Event fields by whose values the loss is told apart."""
+    inputs: bool = True
+    """Whether the events' features are watched too."""
+    window_events: Annotated[int, Field(ge=100, le=1_000_000)] = 500
+    """Of an input window. Too low sees chance; too high is late."""
+    window_s: Annotated[float, Field(ge=0, le=86_400)] = 1.0
+    """Event time that an input window spans at least. Too low judges a fast stream all the time."""
+    profile_events: Annotated[int, Field(ge=100, le=1_000_000)] = 5_000
+    """Without a profile.json in the bundle, the first events are the reference: so many."""
+    detectors: tuple[RiverTable, ...] = ()
+    """River's detectors to run beside the monitor, as [[watch.detectors]]."""
+
+    @model_validator(mode="after")
+    def _detectors_have_names(self) -> WatchTable:
+        ids = [detector.id for detector in self.detectors]
+        doubled = sorted({name for name in ids if ids.count(name) > 1})
+        if doubled:
+            raise ValueError(f"two detectors are called {doubled[0]}: give one a name")
+        return self
 
 
 class CostsTable(_Table):
@@ -219,6 +240,13 @@ class Stream(_Table):
                     f"{self._path}: fairness.groups names {name}, which privacy.private keeps out "
                     "of ClickHouse",
                     "Take it off one of the two",
+                )
+        for detector in self.watch.detectors:
+            if self.label.kind == "regression" and detector.on in ("error", "confidence"):
+                raise StreamInvalid(
+                    f"{self._path}: watch.detectors: {detector.id} is on {detector.on}, which a "
+                    "regression has not",
+                    "Set on = 'loss' or 'score'",
                 )
         schema.require_text_like(self.event.key, "event.key")
         schema.require_text_like(self.event.id, "event.id")

@@ -160,6 +160,43 @@ def test_a_field_of_the_wrong_type_is_named_with_its_type(
     assert error.remedy.startswith("It must be ")
 
 
+_RIVER = """[[watch.detectors]]
+type = "ADWIN"
+delta = 0.01
+[[watch.detectors]]
+type = "ADWIN"
+on = "confidence"
+[label]"""
+
+
+def test_rivers_detectors_are_named_with_their_parameters(tmp_path: Path) -> None:
+    """What is left out is River's own default."""
+    watch = Stream.load(_write(tmp_path, _TOML.replace("[label]", _RIVER))).watch
+    assert [one.id for one in watch.detectors] == ["ADWIN_error", "ADWIN_confidence"]
+    assert [one.parameters()["delta"] for one in watch.detectors] == [0.01, 0.002]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("[label]", "[watch]\nwindow_event = 9\n[label]", r"mean window_events\?"),
+        ("[label]", "[watch]\nwindow_events = 9\n[label]", r"watch\.window_events: "),
+        ("[label]", _RIVER.replace("ADWIN", "ADWN"), r"detectors\.0: no detector ADWN .*ADWIN\?"),
+        ("[label]", _RIVER.replace("delta", "dleta"), r"has no parameter dleta .*mean delta\?"),
+        ("[label]", _RIVER.replace("0.01", "7"), r"watch\.detectors\.0.*delta: .*less than 1"),
+        (
+            "[label]",
+            _RIVER.replace('on = "confidence"', ""),
+            "two detectors are called ADWIN_error",
+        ),
+        ('[label]\nkind = "binary"', _RIVER + '\nkind = "regression"', "a regression has not"),
+    ],
+)
+def test_what_is_wrong_in_watch_is_named(tmp_path: Path, old: str, new: str, said: str) -> None:
+    """With the nearest detector or parameter that there is."""
+    assert re.search(said, _refused(tmp_path, old, new).problem)
+
+
 def test_a_missing_schema_is_named(tmp_path: Path) -> None:
     """With the key to set."""
     path = _write(tmp_path)

@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import river.drift
+import river.drift.binary
 from pydantic import TypeAdapter, ValidationError
-from river import drift
-from river.drift import binary
 
 from millstream.drift.rivers import NAMES, RiverDetector, RiverTable
 
+drift: Any = river.drift
+binary: Any = river.drift.binary
 _ADAPTER: TypeAdapter[Any] = TypeAdapter(RiverTable)
 
 
