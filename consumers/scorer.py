@@ -27,6 +27,7 @@ from millstream.fit import require_fit
 from millstream.letters import DeadLetter, attempt_of, fitted, replay_of
 from millstream.models.bundle import Bundle
 from millstream.models.session import Session
+from millstream.models.tuning import choice_for
 from millstream.offsets import Partition
 from millstream.records import Records
 from millstream.scoring import Answers, ScoringPlan
@@ -176,10 +177,7 @@ def run_scorer(
     """
     bundle = Bundle.load(stream.bundle_path)
     require_fit(stream, bundle)
-    session = Session(bundle, threads=settings.threads, provider=settings.provider)
-    if session.provider_note:
-        _log.warning("%s", session.provider_note)
-    session.warm_up()
+    session = _session(stream, bundle, settings)
     registry = Registry(registry_settings)
     schema_id = registry.register(
         f"{stream.topic('predictions')}-value", contract("prediction").text
@@ -207,6 +205,28 @@ def run_scorer(
     finally:
         publisher.close()
     return scorer.tally
+
+
+def _session(stream: Stream, bundle: Bundle, settings: ScorerSettings) -> Session:
+    """Warm, and as fast as the bundle's curve says that it can be within the latency budget."""
+    threads = settings.threads if "threads" in settings.model_fields_set else None
+    choice = choice_for(bundle, stream.serving.latency_budget_ms, threads)
+    session = Session(
+        bundle,
+        choice.threads,
+        settings.provider,
+        engine=choice.engine,
+        batch_rows_max=choice.rows,
+    )
+    for note in (session.provider_note, session.engine_note):
+        if note:
+            _log.warning("%s", note)
+    session.warm_up()
+    _log.info(
+        "%s %s runs by %s, %d threads, %d rows at a time",
+        *(bundle.name, bundle.version, session.engine, choice.threads, choice.rows),
+    )
+    return session
 
 
 def _publisher(

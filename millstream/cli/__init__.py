@@ -12,6 +12,7 @@ import sys
 import typer
 
 from millstream.cli import (
+    bundle,
     check,
     init,
     letters,
@@ -41,6 +42,7 @@ for _command in (
     up.up,
     programs.score,
     programs.sink,
+    programs.join,
     produce.produce,
     tail.tail,
     verify.verify,
@@ -52,6 +54,7 @@ for _command in (
 ):
     app.command()(_command)
 app.add_typer(letters.app)
+app.add_typer(bundle.app)
 
 
 def main() -> None:

@@ -25,6 +25,7 @@ from onnx import TensorProto, helper
 from millstream.models.ensemble import TREE_OPERATORS, Ensemble, NotCompiled, read_ensemble
 from millstream.models.graph import ORT_ERRORS, ports
 from millstream.models.layout import lay_out
+from millstream.models.probes import made_up
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
@@ -33,12 +34,6 @@ DIFFERENCE_MAX: Final = 1e-6
 """Between its scores and ONNX Runtime's: absolute up to 1, relative above."""
 PROBES: Final = 96
 _THREAD_ROWS_MIN: Final = 256
-_ELEMENTS: Final = {
-    "tensor(float)": np.float32,
-    "tensor(double)": np.float64,
-    "tensor(int64)": np.int64,
-    "tensor(bool)": np.bool_,
-}
 _NUMBERS: Final = {TensorProto.FLOAT: np.float32, TensorProto.DOUBLE: np.float64}
 
 
@@ -85,30 +80,10 @@ class CompiledTrees:
         found: Array = self._after.run(None, {self._tree_output: answer}, options)[0]
         return found
 
-    def probes(self, own: ort.InferenceSession) -> dict[str, Array]:
-        """Rows of the graph's inputs to compare with: the trees' own thresholds and beside them.
-
-        Where something stands before the trees its inputs are zeros, ones, large and small numbers.
-        """
-        rng = np.random.default_rng(0)
-        if self._before is not None or self._casts is None:
-            return {port.name: _plain(port, rng) for port in own.get_inputs()}
-        port = own.get_inputs()[0]
-        kind = _ELEMENTS[port.type]
-        width = port.shape[1] if isinstance(port.shape[1], int) else self._layout.features
-        x = rng.normal(size=(PROBES, width)) * 10.0 ** rng.integers(-2, 4, (PROBES, 1))
-        of = self._ensemble
-        for column in range(width if len(of.feature) else 0):
-            found = of.threshold[(of.feature == column) & np.isfinite(of.threshold)]
-            sets = [of.members[n] for n in of.members if of.feature[n] == column]
-            found = np.concatenate([found, *sets, *(members + 0.5 for members in sets)])
-            if len(found):
-                picked = rng.choice(found, PROBES)
-                beside = np.nextafter(picked, rng.choice([-np.inf, np.inf], PROBES))
-                x[:, column] = np.where(rng.random(PROBES) < 0.7, picked, beside)
-        x[rng.random(x.shape) < 0.05] = np.nan
-        with np.errstate(over="ignore"):
-            return {port.name: x.astype(kind)}
+    def probes(self, own: ort.InferenceSession, rows: int) -> dict[str, Array]:
+        """Rows of the graph's inputs: at and beside the trees' thresholds where nothing but a cast
+        stands before them."""
+        return made_up(own.get_inputs(), rows, self._ensemble if self._casts is not None else None)
 
     def close(self) -> None:
         """End the threads."""
@@ -165,7 +140,7 @@ def compile_trees(
     """
     made = CompiledTrees(model, scores, threads)
     try:
-        feeds = made.probes(own)
+        feeds = made.probes(own, PROBES)
         theirs = own.run([scores], feeds)[0]
         ours = made.run(feeds)
     except ORT_ERRORS as error:
@@ -188,16 +163,6 @@ def difference(ours: Array, theirs: Array) -> float:
         off = np.abs(one - two) / np.maximum(1.0, np.abs(two))
     off[(one == two) | (np.isnan(one) & np.isnan(two))] = 0.0
     return float(np.nan_to_num(off, nan=np.inf).max(initial=0.0))
-
-
-def _plain(port: Any, rng: np.random.Generator) -> Array:
-    kind = _ELEMENTS.get(port.type)
-    width = port.shape[1] if len(port.shape) > 1 and isinstance(port.shape[1], int) else 1
-    if kind is None:
-        return np.full((PROBES, width), "", object)
-    return (rng.normal(size=(PROBES, width)) * 10.0 ** rng.integers(-1, 4, (PROBES, 1))).astype(
-        kind
-    )
 
 
 def _cut(

@@ -23,6 +23,7 @@ from millstream.models.bundle import MODEL_FILE, Bundle
 from millstream.models.ensemble import NotCompiled
 from millstream.models.features import FeatureReader
 from millstream.models.graph import ORT_ERRORS
+from millstream.models.probes import probes
 from millstream.models.watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -159,6 +160,23 @@ class Session:
         if refusals:
             refusals.sort(key=lambda refusal: refusal.row)
         return self._decide(rows, scores, tuple(refusals))
+
+    def answer(self, feeds: dict[str, Array], rows: int) -> Floats:
+        """[rows, k]: the model's scores of feeds by ONNX input name, in one run and unchecked.
+
+        Raises BundleInvalid where the model fails.
+        """
+        try:
+            return self._run(feeds, rows)
+        except _CannotScore as failure:
+            raise BundleInvalid(
+                f"{self.bundle.folder / MODEL_FILE} cannot score {rows} rows: {failure.reason}",
+                "Correct the model or bundle.toml, and export it again",
+            ) from failure
+
+    def probes(self, rows: int) -> dict[str, Array]:
+        """Made-up feeds: for a tree ensemble its own thresholds, else numbers of all sizes."""
+        return probes(self._ort, self.bundle.model_bytes, rows)
 
     def close(self) -> None:
         """End the session's threads. It cannot score afterwards."""
