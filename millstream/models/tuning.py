@@ -90,10 +90,14 @@ class Tuning(_Part):
     def choose(self, latency_budget_ms: float, threads: int | None = None) -> Choice:
         """The fastest point whose batch takes at most a quarter of the budget.
 
-        threads: only these, where they were measured. Where no batch is quick enough, the point
-        with the quickest batch.
+        Only what answers with the very bits of ONNX Runtime's one thread, if anything does:
+        `millstream verify` compares bits. threads: only these, where they were measured; the
+        operator who asks for them takes what bits they give. Where no batch is quick enough, the
+        point with the quickest batch.
         """
-        points = [p for p in self.points if threads is None or p.threads == threads]
+        exact = {(v.engine, v.threads) for v in self.variants if not v.difference and not v.flips}
+        points = [p for p in self.points if p.threads == threads]
+        points = points or [p for p in self.points if (p.engine, p.threads) in exact]
         points = points or list(self.points)
         limit_s = BUDGET_SHARE * latency_budget_ms / 1_000
         quick = [p for p in points if p.rows / p.rows_per_s <= limit_s]

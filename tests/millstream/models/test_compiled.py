@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import helper, numpy_helper
 
-from millstream.models.compiled import DIFFERENCE_MAX, CompiledTrees, compile_trees, difference
+from millstream.models.compiled import CompiledTrees, compile_trees, difference
 from millstream.models.ensemble import NotCompiled
 from tests.millstream.models.graphs import DOUBLE, FLOAT, model, value
 
@@ -222,8 +222,7 @@ def test_regressors_and_classifiers_give_the_same_scores(data: st.DataObject) ->
     node = operator_3(grown, targets, classifier, **more)
     with np.errstate(over="ignore"):
         rows = grown.rows(67).astype(np.float32 if element == FLOAT else np.float64)
-    off = compared(graph_of(node, element, FLOAT, targets), rows)
-    assert off <= (DIFFERENCE_MAX if classifier else 0.0)
+    assert compared(graph_of(node, element, FLOAT, targets), rows) == 0.0
 
 
 @pytest.mark.parametrize("transform", ["NONE", "LOGISTIC"])
@@ -243,7 +242,7 @@ def test_two_classes_of_one_weight(transform: str, base: list[float] | None) -> 
             if attribute.name == "class_weights":
                 attribute.floats[:] = [abs(weight) / 8 for weight in attribute.floats]
     rows = np.nan_to_num(grown.rows(40)).clip(-9, 9).astype(np.float32)
-    assert compared(graph_of(node, FLOAT, FLOAT, 2), rows) <= DIFFERENCE_MAX
+    assert compared(graph_of(node, FLOAT, FLOAT, 2), rows) == 0.0
 
 
 def test_deep_trees_and_threads_give_the_same_bits() -> None:

@@ -66,6 +66,16 @@ def test_the_latency_budget_bounds_the_batch(bundle: Bundle) -> None:
     assert tuning.choose(10) == chosen(1, 100)  # 1 ms of 2.5
 
 
+def test_what_gives_other_bits_is_not_chosen(bundle: Bundle) -> None:
+    """A difference of a last bit is shown, and used only if the operator asks for its threads."""
+    raw = curve(bundle).model_dump()
+    raw["variants"][1]["difference"] = 3e-16
+    raw["points"][3]["rows_per_s"] = 1e9  # two threads
+    tuning = Tuning.model_validate(raw)
+    assert tuning.choose(50) == chosen(1, 1_000)
+    assert tuning.choose(50, threads=2) == chosen(2, 1_000)
+
+
 def test_without_a_quick_point_the_quickest_batch_is_taken(bundle: Bundle) -> None:
     """A budget that nothing keeps: the batch that ends first."""
     assert curve(bundle).choose(1) == chosen(1, 1)
