@@ -30,7 +30,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark every test that needs the jars, directly or through another fixture, and the long ones
     that break the parts themselves: `make faults`."""
     for item in items:
-        if item.nodeid.startswith(("tests/faults/", "tests/ops/soak/test_run.py")):
+        if item.nodeid.startswith("tests/faults/"):
             item.add_marker("fault")
         for fixture, marker in _MARKERS.items():
             if fixture in getattr(item, "fixturenames", ()):
