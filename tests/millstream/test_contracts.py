@@ -173,7 +173,7 @@ def test_every_topic_names_its_writers_and_readers() -> None:
     """A topic that nobody writes or reads has no place in the table."""
     table = topic_table()
     assert set(table) >= {"events", "predictions", "dead_letters", "outcomes", "redrives"}
-    assert set(table) >= {"alarms", "silences", "labelled", "join_state"}
+    assert set(table) >= {"alarms", "silences", "labelled", "join_state", "drift", "incidents"}
     for topic in table.values():
         assert topic.writers.strip(), topic.kind
         assert topic.readers.strip(), topic.kind
