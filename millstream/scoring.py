@@ -34,8 +34,9 @@ SchemaOf = Callable[[int], str]
 """Schema id -> Avro schema as JSON text. Raises RecordRefused where the registry has none."""
 Clock = Callable[[], int]
 """Microseconds since 1970, UTC."""
-_CONSTANTS = ("model", "model_version", "model_digest", "source_topic")
-"""Fields of a prediction that are the same in all of a batch: they are encoded once."""
+_CONSTANTS = ("model", "model_version", "model_digest", "source_topic", "answered_by")
+"""Fields of a prediction that are the same in all of a batch: they are encoded once. The last may
+differ from row to row."""
 ID_BYTES_MAX = 1_024
 """Of an event's id and key: every prediction repeats them."""
 
@@ -86,9 +87,10 @@ class ScoringPlan:
         make_decoder(self._reader)  # compiles the codec before the first event comes
         whole = arrow_schema(contract("prediction").text)
         self._schema = pa.schema([field for field in whole if field.name not in _CONSTANTS])
+        self._marked = self._schema.append(whole.field("answered_by"))
         self._kinds = {field.name: field.type for field in self._schema}
-        self._encoders: dict[str, Encoder] = {}  # by the events' topic
-        self._encoder(stream.topic("events"))
+        self._encoders: dict[tuple[str, str | None], Encoder] = {}  # by the events' topic, and mark
+        self._encoder(stream.topic("events"), "full")
 
     def run(self, records: Records) -> Answers:
         """Score the batch. Raises DependencyUnavailable where the registry does not answer."""
@@ -113,7 +115,8 @@ class ScoringPlan:
             columns, rows = columns.take(pa.array(scored.rows)), rows[scored.rows]
         now = self._clock()
         batch, latency_us = self._columns(columns, rows, scored, records, schema_ids, now)
-        predictions = self._encoder(records.topic).encode(batch)
+        mark = scored.answered_by if isinstance(scored.answered_by, str) else None
+        predictions = self._encoder(records.topic, mark).encode(batch)
         return Answers(rows, predictions, tuple(refusals), schema_ids, latency_us)
 
     def _within_size(self, records: Records, refusals: list[Refusal]) -> list[bytes | None]:
@@ -239,20 +242,22 @@ class ScoringPlan:
             "event_schema_id": pa.array(schema_ids[rows].astype(np.int32)),
         }
         arrays = [made[name] for name in kinds]
-        return pa.RecordBatch.from_arrays(arrays, schema=self._schema), latency_us
+        if isinstance(scored.answered_by, str):
+            return pa.RecordBatch.from_arrays(arrays, schema=self._schema), latency_us
+        arrays.append(scored.answered_by)
+        return pa.RecordBatch.from_arrays(arrays, schema=self._marked), latency_us
 
-    def _encoder(self, topic: str) -> Encoder:
-        """The one for events of this topic."""
-        known = self._encoders.get(topic)
+    def _encoder(self, topic: str, mark: str | None) -> Encoder:
+        """The one for events of this topic, all answered so; None: each row says how."""
+        known = self._encoders.get((topic, mark))
         if known is None:
             bundle = self._bundle
-            values = (bundle.name, bundle.version, bundle.digest, topic)
-            known = Encoder(
-                contract("prediction").text,
-                self._prefix,
-                constants=dict(zip(_CONSTANTS, values, strict=True)),
-            )
-            self._encoders[topic] = known
+            values = (bundle.name, bundle.version, bundle.digest, topic, mark)
+            constants = dict(zip(_CONSTANTS, values, strict=True))
+            if mark is None:
+                del constants["answered_by"]
+            known = Encoder(contract("prediction").text, self._prefix, constants=constants)
+            self._encoders[topic, mark] = known
         return known
 
 

@@ -60,6 +60,7 @@ class Scored:
     label: [m] strings, the predicted labels; null for regression.
     confidence: [m]: probability of the predicted label; NaN for regression.
     refusals: rows not scored, ascending: Stage.VALIDATE or Stage.SCORE.
+    answered_by: a mark of the prediction contract, the same for all rows or one for each of them.
     """
 
     rows: npt.NDArray[np.int64]
@@ -68,6 +69,7 @@ class Scored:
     label: pa.StringArray
     confidence: Floats
     refusals: tuple[Refusal, ...]
+    answered_by: str | pa.StringArray = "full"
 
 
 class Session:

@@ -49,6 +49,7 @@ PREDICTION: dict[str, Any] = {
     "source_topic": "loans.events",
     "source_partition": 0,
     "source_offset": 7,
+    "answered_by": "full",
     "event_schema_id": 1,
 }
 app = typer.Typer()

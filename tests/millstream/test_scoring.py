@@ -212,6 +212,7 @@ def test_a_prediction_says_where_it_comes_from(scoring: Scoring) -> None:
             "source_partition": row % 2,
             "source_offset": 100 + row // 2,
             "event_schema_id": _OURS,
+            "answered_by": "full",
         }
 
 

@@ -57,6 +57,7 @@ def prediction_values(ids: Sequence[str], partition: int = 0, first: int = 0) ->
         "source_topic": "s.events",
         "source_partition": partition,
         "event_schema_id": 1,
+        "answered_by": "full",
     }
     columns: dict[str, list[object]] = {name: [value] * count for name, value in constant.items()}
     columns["event_id"] = list(ids)

@@ -315,7 +315,7 @@ def test_a_prediction_has_no_column_of_a_private_field(
 
 def _prediction(**changes: Any) -> bytes:
     example = json.loads(
-        (LOANS.parent.parent / "schemas/golden/prediction.v1.json").read_text("utf-8")
+        (LOANS.parent.parent / "schemas/golden/prediction.v2.json").read_text("utf-8")
     )[0]
     values = example | {"event_id": "L-0"} | changes
     text = contract("prediction").text
