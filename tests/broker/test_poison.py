@@ -14,9 +14,11 @@ from confluent_kafka import Consumer, Producer
 
 from consumers.kafka import producer_config
 from consumers.registry import Registry
+from consumers.scorer import MODEL_HEADER
 from consumers.warehouse import Warehouse
 from millstream.columnar import Encoder, frame
 from millstream.letters import from_headers
+from millstream.models.bundle import Bundle
 from millstream.stream import Stream
 from ops.kafka.broker import Broker
 from ops.stack import Parts, Stack
@@ -128,6 +130,9 @@ def test_bad_records_become_letters_with_their_reasons_and_neighbours_are_scored
         predictions = read_committed(kafka.bootstrap, "poison.predictions", GOOD)
         letters = read_committed(kafka.bootstrap, "poison.dead-letters", len(bad))
         assert len({(p.partition(), p.key()) for p in predictions}) == GOOD
+        model = Bundle.load(stream.bundle_path)
+        routed = [(MODEL_HEADER, f"{model.version} {model.digest}".encode())]
+        assert all(p.headers() == routed for p in predictions)
         wanted = {f"k{row}": (row, each) for row, (_, each) in enumerate(values) if each}
         for record in letters:
             row, each = wanted.pop(record.key().decode())
