@@ -78,15 +78,15 @@ def _bounded(rule: ThresholdRule, labels: dict[str, str], value: float | None) -
     )
 
 
-def lag(rule: LagRule, stream: str, waiting: Mapping[str, Mapping[int, int | None]]) -> Reading:
-    """waiting: topic -> partition -> records between committed offset and end; None: the group
-    has committed nothing there, and everything from the first offset on waits, which is unknown."""
-    known = {t: {p: n for p, n in parts.items() if n is not None} for t, parts in waiting.items()}
-    by_topic = {topic: sum(parts.values()) for topic, parts in known.items()}
+def lag(
+    rule: LagRule, stream: str, waiting: Mapping[str, Mapping[int, int]], never: int = 0
+) -> Reading:
+    """waiting: topic -> partition -> records between committed offset and end. never: partitions
+    where the group has committed nothing, so that everything that is there waits."""
+    by_topic = {topic: sum(parts.values()) for topic, parts in waiting.items()}
     total = sum(by_topic.values())
     breached = total > rule.above_records
     labels = {"program": rule.program, "group": rule.group_of(stream)}
-    never = sum(n is None for parts in waiting.values() for n in parts.values())
     evidence = {
         "records": total,
         "above_records": rule.above_records,

@@ -13,6 +13,8 @@ from millstream.alerts.notify import Notice
 FORMAT_VERSION: Final = 1
 TEXT_CHARS_MAX: Final = 2_000
 """Of one value that a person reads; Slack cuts at 3,000."""
+EVIDENCE_CHARS_MAX: Final = 8_000
+"""Of one alarm's evidence; the whole is in the topic."""
 KEPT_REPEATS: Final = 4
 """Alertmanager is told that a firing alarm ends after so many repeats, as Prometheus does: one that
 nobody repeats is over."""
@@ -106,7 +108,9 @@ def headline(notice: Notice) -> str:
 def _alarm(alarm: Alarm) -> dict[str, Any]:
     fields = alarm.fields()
     fields["labels"] = dict(alarm.labels)
-    fields["evidence"] = json.loads(json_text(alarm.evidence))
+    evidence = json_text(alarm.evidence)
+    whole = len(evidence) <= EVIDENCE_CHARS_MAX
+    fields["evidence"] = json.loads(evidence) if whole else {"cut": evidence[:EVIDENCE_CHARS_MAX]}
     fields["started_at"] = iso(alarm.started_us)
     fields["updated_at"] = iso(alarm.updated_us)
     return fields

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from millstream.alerts.alarm import Severity
 
@@ -40,11 +41,22 @@ class _Rule(_Table):
         return name
 
 
+def _select(sql: str) -> str:
+    """A rule reads: what is no SELECT is refused before ClickHouse sees it."""
+    first = re.match(r"\s*(?:--[^\n]*\n\s*)*([A-Za-z]+)", sql)
+    if first is None or first[1].upper() not in {"SELECT", "WITH"}:
+        raise ValueError("sql is no SELECT")
+    return sql
+
+
+Sql: TypeAlias = Annotated[str, Field(min_length=8, max_length=10_000), AfterValidator(_select)]
+
+
 class ThresholdRule(_Rule):
     """A number that a query returns is above or below a bound."""
 
     kind: Literal["threshold"]
-    sql: Annotated[str, Field(min_length=8, max_length=10_000)]
+    sql: Sql
     """One row for each subject: `value` is the number, other columns are labels; {database} is the
     stream's. NULL and NaN say nothing."""
     above: float | None = None
@@ -150,7 +162,7 @@ class BurnRateRule(_Rule):
     """Share of good events that was promised, such as 0.999."""
     indicator: Literal["latency", "refused"] | None = None
     """latency: predictions over their budget. refused: events that became dead letters."""
-    sql: Annotated[str, Field(min_length=8, max_length=10_000)] | None = None
+    sql: Sql | None = None
     """Instead of an indicator: one row with `total` and `bad` of the last {seconds} seconds."""
     windows: Annotated[tuple[BurnWindow, ...], Field(min_length=1, max_length=8)] = WORKBOOK
     events_min: Annotated[int, Field(ge=1)] = 1

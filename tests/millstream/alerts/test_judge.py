@@ -73,10 +73,10 @@ def test_a_query_that_does_not_fit_its_rule_is_named(rows: list[dict[str, Any]],
         threshold(bound(above=1), rows)
 
 
-def test_lag_is_summed_over_what_is_known() -> None:
-    """A partition without a committed offset is counted apart, never guessed."""
+def test_lag_is_summed_over_topics_and_partitions() -> None:
+    """At the bound it is over; above it, it is not."""
     rule = LagRule(kind="lag", name="slow", above_records=10)
-    reading = lag(rule, "loans", {"loans.events": {0: 6, 1: 5, 2: None}})
+    reading = lag(rule, "loans", {"loans.events": {0: 6, 1: 4}, "loans.x": {0: 1}}, 1)
     assert (reading.breached, reading.cleared) == (True, False)
     assert reading.labels == {"program": "scorer", "group": "loans-scorer"}
     assert reading.evidence["records"] == 11

@@ -38,6 +38,14 @@ def test_a_program_gets_every_field() -> None:
     assert set(first) == set(alarm().fields())
 
 
+def test_evidence_that_is_too_long_is_cut_and_says_so() -> None:
+    """A receiver's limit must not cost the alarm."""
+    long = alarm(evidence={"offsets": list(range(50_000))})
+    body = webhook_json(Notice((long,)))
+    assert len(body) < 10_000
+    assert list(json.loads(body)["alarms"][0]["evidence"]) == ["cut"]
+
+
 def test_slack_gets_text_whose_values_are_no_mentions() -> None:
     """Nor links: < and > and & are escaped everywhere."""
     nasty = alarm(1, summary="<!channel> & <http://x|y>", labels={"program": "<@U1>"})

@@ -73,6 +73,7 @@ def test_the_workbooks_windows_are_the_default() -> None:
         (BOUND + "above = 1\nbelow = 2\n", "give one of above and below"),
         (BOUND + "above = 1\nclear = 2\n", "clear is above"),
         (BOUND + "below = 1\nclear = 0\n", "clear is below"),
+        (BOUND.replace("SELECT 1", "DROP TABLE x --") + "above = 1\n", "sql is no SELECT"),
         (BURN, "give one of indicator and sql"),
         (BURN.replace("0.999", "0.9") + 'indicator = "latency"\n', "can never be reached"),
         (
