@@ -12,6 +12,7 @@ import sys
 import typer
 
 from millstream.cli import (
+    alerts,
     bundle,
     check,
     init,
@@ -56,6 +57,7 @@ for _command in (
 ):
     app.command()(_command)
 app.add_typer(letters.app)
+app.add_typer(alerts.app)
 app.add_typer(bundle.app)
 
 
