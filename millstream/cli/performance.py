@@ -21,10 +21,13 @@ if TYPE_CHECKING:
     from millstream.performance.report import Cell, Report
     from millstream.stream import Stream
 
+WIDTH = 170
+"""Columns of a whole table; a narrower terminal gets fewer measures."""
 _UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 _CLASSES = ("accuracy", "log_loss", "auc", "brier", "calibration_error", "f1", "cost")
+_NARROW = ("accuracy", "auc", "cost")
 _VALUES = ("mae", "rmse")
-_HEADS = {"log_loss": "log loss", "calibration_error": "ECE", "cost": "cost/decision"}
+_HEADS = {"log_loss": "log loss", "calibration_error": "ECE", "cost": "cost"}
 
 
 def performance(  # noqa: PLR0913, PLR0917 - one parameter for each option
@@ -118,8 +121,9 @@ def _show(stream: Stream, made: Report, notes: Sequence[str]) -> None:
     from rich.console import Console
 
     # a file or a pipe gets whole lines; a terminal gets its own width
-    console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
-    wanted = _VALUES if stream.label.kind == "regression" else _CLASSES
+    console = Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
+    wanted = _CLASSES if console.width >= WIDTH else _NARROW
+    wanted = _VALUES if stream.label.kind == "regression" else wanted
     width = _span(made.width_us)
     if not made.versions:
         console.print(f"{stream.name}: no predictions in ClickHouse")
@@ -128,7 +132,9 @@ def _show(stream: Stream, made: Report, notes: Sequence[str]) -> None:
         title = f"{stream.name}: versions, over windows of {width} whose labels are in"
         console.print(_table(title, made.versions, wanted))
         console.print(_table(f"windows of {width}", made.windows, wanted))
-        console.print(_table("not mature yet", made.newest, wanted))
+        waiting = [cell for cell in made.newest if cell.answers]
+        if waiting:
+            console.print(_table("windows whose labels are not in yet", waiting, wanted))
         if made.slices:
             console.print(_table("slices, over the mature windows", made.slices, wanted))
     if made.gaps:
@@ -154,21 +160,22 @@ def _ripeness(made: Report) -> str:
 
 def _table(title: str, cells: Sequence[Cell], wanted: Sequence[str]) -> Any:
     """One row a cell: realised measures, then the estimate beside them."""
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left")
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     cut = any(cell.window_us for cell in cells)
     sliced = any(cell.slice for cell in cells)
     heads = ["version", *(["window"] if cut else []), *(["slice"] if sliced else [])]
     for head in heads:
-        table.add_column(head)
-    for head in ("answers", "labels in", *(_HEADS.get(name, name) for name in wanted)):
-        table.add_column(head, justify="right")
+        table.add_column(head, no_wrap=True)
+    for head in ("answers", "labels", *(_HEADS.get(name, name) for name in wanted)):
+        table.add_column(head, justify="right", no_wrap=True)
     estimated = "accuracy" in wanted
     for head in ("estimated", "gap", "trusted") if estimated else ():
-        table.add_column(head, justify="right")
+        table.add_column(head, justify="right", no_wrap=True)
     for head in ("p50 ms", "p99 ms", "errors"):
-        table.add_column(head, justify="right")
+        table.add_column(head, justify="right", no_wrap=True)
     for cell in cells:
         realised = cell.realised.as_json() if cell.realised else {}
         row = [_safe(cell.version)]
@@ -194,9 +201,10 @@ def _estimate(cell: Cell) -> list[str]:
 
 
 def _gaps(made: Report) -> Any:
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    table = Table(title="groups", title_justify="left")
+    table = Table(title="groups", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for head in ("measure", "group", "against"):
         table.add_column(head)
     for head in ("answers", "value", "interval", "limit", "alarm"):
@@ -224,7 +232,7 @@ def _number(value: float | None, digits: int = 3) -> str:
 
 
 def _at(time_us: int) -> str:
-    return f"{datetime.fromtimestamp(time_us / 1e6, UTC):%Y-%m-%d %H:%M:%S}"
+    return f"{datetime.fromtimestamp(time_us / 1e6, UTC):%y-%m-%d %H:%M:%S}"
 
 
 def _span(width_us: int) -> str:

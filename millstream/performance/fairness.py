@@ -74,7 +74,7 @@ def fairness(
     pairs = [
         (field, group, against)
         for field, names in groups.items()
-        for group, against in _pairs(names, table.reference.get(field))
+        for group, against in _pairs(names, favoured, table.reference.get(field))
     ]
     limits: dict[Kind, float] = {
         "parity": table.parity_gap_max,
@@ -126,10 +126,15 @@ def wilson(share: Share, z: float) -> tuple[float, float]:
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
-def _pairs(names: Names, reference: str | None) -> list[tuple[str, str]]:
+def _pairs(names: Names, favoured: Bools, reference: str | None) -> list[tuple[str, str]]:
+    """Who is compared with whom: each group with the reference, else with all others; of two
+    groups the one that is favoured less with the other."""
     found = sorted(set(names.tolist()))
     if reference is not None:
         return [(name, reference) for name in found if name != reference]
+    if len(found) == 2:
+        low, high = sorted(found, key=lambda name: _share(favoured, names == name).value)
+        return [(low, high)]
     return [(name, ALL_OTHERS) for name in found] if len(found) > 1 else []
 
 

@@ -216,7 +216,7 @@ class _Version:
                 )
                 if gap < 0
             ]
-            found += [Alarm("estimate", version, text) for text in worse[-1:]]
+            found += [Alarm("estimate", version, text) for text in worse[:1]]
         return found
 
     def _sliced(self) -> list[tuple[tuple[str, str], Bools]]:
@@ -324,7 +324,7 @@ class _Version:
             doubts.append(f"{outside:.0%} of the answers are of a confidence no label was seen of")
         before = int(np.flatnonzero(ours)[0])
         until = len(self._rows) if whole else before
-        for count, gap, _ in estimate.gaps(self._rows, walked, until, options)[-1:]:
+        for count, gap, _ in estimate.gaps(self._rows, walked, until, options)[:1]:
             doubts.append(_doubt(count, gap))
         own = np.flatnonzero(ours & self._rows.ready & (walked.labels > 0))
         judged = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -57,7 +58,13 @@ def make(count: int, seed: int = 0) -> Made:
     return Made(chances, truth, ["north" if x else "south" for x in rng.random(count) < 0.5])
 
 
-def store(warehouse: Warehouse, stream: Stream, made: Made, version: str = "1") -> None:
+def store(
+    warehouse: Warehouse,
+    stream: Stream,
+    made: Made,
+    version: str = "1",
+    labels: Sequence[str] = ("no", "yes"),
+) -> None:
     """Migrate, and insert the events and predictions of these answers, from offset 0 on."""
     migrate(warehouse, stream)
     n = len(made.chances)
@@ -73,7 +80,7 @@ def store(warehouse: Warehouse, stream: Stream, made: Made, version: str = "1") 
     predictions = {
         **_coordinates(stream.topic("predictions"), n),
         **_answer(stream, made, at, version),
-        "label": ["yes" if p >= 0.5 else "no" for p in made.chances],
+        "label": [labels[int(p >= 0.5)] for p in made.chances],
         "in_budget": [True] * n,
     }
     warehouse.insert(stream.name, "predictions", pa.table(predictions), "p")
@@ -90,12 +97,13 @@ def label(
     status: str = "labelled",
     delay_s: int = 10,
     truth: list[str | None] | None = None,
+    labels: Sequence[str] = ("no", "yes"),
 ) -> None:
     """Insert labelled rows of these answers, at the labelled topic's offsets from `first` on."""
     n = len(rows)
     place = np.array(rows, np.int64)
     at = START_US + place * SECOND_US
-    said = ["yes" if t else "no" for t in np.asarray(made.truth)[place]] if truth is None else truth
+    said = [labels[int(t)] for t in np.asarray(made.truth)[place]] if truth is None else truth
     some = Made(np.asarray(made.chances)[place], None, [])
     answer = _answer(stream, some, at, "1")
     answer["source_offset"] = place
@@ -107,7 +115,7 @@ def label(
         "status": [status] * n,
         "label": pa.array(said, pa.string()),
         "known_at": _times(at + delay_s * SECOND_US) if status != "never_labelled" else None,
-        "predicted": ["yes" if p >= 0.5 else "no" for p in some.chances],
+        "predicted": [labels[int(p >= 0.5)] for p in some.chances],
     }
     kept = {name: column for name, column in labelled.items() if column is not None}
     warehouse.insert(stream.name, "labelled", pa.table(kept), f"l{first}-{version}")
