@@ -26,6 +26,7 @@ from millstream.errors import Refusal
 from millstream.fit import require_fit
 from millstream.letters import DeadLetter, attempt_of, fitted, replay_of
 from millstream.models.bundle import Bundle
+from millstream.models.cache import CachedSession
 from millstream.models.session import Session
 from millstream.models.tuning import choice_for
 from millstream.offsets import Partition
@@ -49,6 +50,7 @@ class Tally:
     dead_letters: int = 0
     batches: int = 0
     causes: dict[str, int] = field(default_factory=dict)
+    answered: dict[str, int] = field(default_factory=dict)
 
     def add(self, answers: Answers) -> None:
         self.batches += 1
@@ -56,6 +58,8 @@ class Tally:
         self.dead_letters += len(answers.refusals)
         for refusal in answers.refusals:
             self.causes[refusal.name] = self.causes.get(refusal.name, 0) + 1
+        for mark, count in answers.answered.items():
+            self.answered[mark] = self.answered.get(mark, 0) + count
 
 
 class Scorer:
@@ -207,7 +211,7 @@ def run_scorer(
     return scorer.tally
 
 
-def _session(stream: Stream, bundle: Bundle, settings: ScorerSettings) -> Session:
+def _session(stream: Stream, bundle: Bundle, settings: ScorerSettings) -> Session | CachedSession:
     """Warm, and as fast as the bundle's curve says that it can be within the latency budget."""
     threads = settings.threads if "threads" in settings.model_fields_set else None
     choice = choice_for(bundle, stream.serving.latency_budget_ms, threads)
@@ -226,7 +230,9 @@ def _session(stream: Stream, bundle: Bundle, settings: ScorerSettings) -> Sessio
         "%s %s runs by %s, %d threads, %d rows at a time",
         *(bundle.name, bundle.version, session.engine, choice.threads, choice.rows),
     )
-    return session
+    if stream.serving.cache is None:
+        return session
+    return CachedSession(session, stream.serving.cache.bytes_max, time.perf_counter)
 
 
 def _publisher(

@@ -26,6 +26,7 @@ from millstream.columnar import (
 from millstream.contracts import contract
 from millstream.errors import ContractMismatch, RecordRefused, Refusal, Stage
 from millstream.models.bundle import Bundle
+from millstream.models.cache import CachedSession
 from millstream.models.session import Scored, Session
 from millstream.records import SCHEMA_ID_MAX, TIME_US_MAX, TIME_US_MIN, Records
 from millstream.stream import Stream
@@ -47,6 +48,7 @@ class Answers:
 
     rows: int64 [m], ascending. predictions: m framed Avro values. refusals: the n - m others.
     schema_ids: int64 [n], -1 where there was none. latency_us: int64 [m], published to scored.
+    answered: mark of the prediction contract -> how many rows were answered so.
     """
 
     rows: npt.NDArray[np.int64]
@@ -54,6 +56,7 @@ class Answers:
     refusals: tuple[Refusal, ...]
     schema_ids: npt.NDArray[np.int64]
     latency_us: npt.NDArray[np.int64]
+    answered: dict[str, int]
 
 
 class ScoringPlan:
@@ -68,7 +71,7 @@ class ScoringPlan:
         self,
         stream: Stream,
         bundle: Bundle,
-        session: Session,
+        session: Session | CachedSession,
         schema_of: SchemaOf,
         prediction_schema_id: int,
         clock: Clock,
@@ -117,7 +120,8 @@ class ScoringPlan:
         batch, latency_us = self._columns(columns, rows, scored, records, schema_ids, now)
         mark = scored.answered_by if isinstance(scored.answered_by, str) else None
         predictions = self._encoder(records.topic, mark).encode(batch)
-        return Answers(rows, predictions, tuple(refusals), schema_ids, latency_us)
+        answered = _counted(scored)
+        return Answers(rows, predictions, tuple(refusals), schema_ids, latency_us, answered)
 
     def _within_size(self, records: Records, refusals: list[Refusal]) -> list[bytes | None]:
         """The values; those that are above event.bytes_max with their key are refused, emptied."""
@@ -259,6 +263,14 @@ class ScoringPlan:
             known = Encoder(contract("prediction").text, self._prefix, constants=constants)
             self._encoders[topic, mark] = known
         return known
+
+
+def _counted(scored: Scored) -> dict[str, int]:
+    """Rows by what answered them."""
+    if isinstance(scored.answered_by, str):
+        return {scored.answered_by: len(scored.rows)} if len(scored.rows) else {}
+    counts = pc.value_counts(scored.answered_by).to_pylist()
+    return {each["values"]: each["counts"] for each in counts}
 
 
 def _longest(texts: list[bytes | None]) -> int:

@@ -70,6 +70,14 @@ class ModelTable(_Table):
     """Folder with model.onnx and bundle.toml, relative to stream.toml."""
 
 
+class CacheTable(_Table):
+    """[serving.cache]: earlier answers of the same model to the same features are given again."""
+
+    bytes_max: Annotated[int, Field(ge=65_536, le=17_179_869_184)] = 67_108_864
+    """Too low forgets rows before they come again; too high is memory of each scorer's. About 500
+    bytes an entry of 30 features."""
+
+
 class ServingTable(_Table):
     """[serving]: how predictions are made."""
 
@@ -81,6 +89,8 @@ class ServingTable(_Table):
     """Published to scored. Predictions above it are marked, never dropped."""
     guarantee: Guarantee = "exactly_once"
     """exactly_once: one Kafka transaction a batch. at_least_once: repeats after a crash."""
+    cache: CacheTable | None = None
+    """Off unless declared. Turns itself off where looking up costs more than scoring."""
 
 
 class WatchTable(_Table):

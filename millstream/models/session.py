@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,8 +21,9 @@ import pyarrow as pa
 from millstream.errors import BundleInvalid, Refusal, Stage
 from millstream.models.bundle import MODEL_FILE, Bundle
 from millstream.models.ensemble import NotCompiled
-from millstream.models.features import FeatureReader
+from millstream.models.features import FeatureReader, Rows
 from millstream.models.graph import ORT_ERRORS
+from millstream.models.pieces import CannotScore, Pieces
 from millstream.models.probes import probes
 from millstream.models.watchdog import Watchdog
 
@@ -37,8 +38,6 @@ Engine = Literal["onnxruntime", "compiled"]
 # A probability may stray this far from [0, 1] by rounding.
 PROBABILITY_SLACK = 1e-5
 FAR = float(np.finfo(np.float64).max)
-# Runs that may be stopped in one call of `score` before what is left is refused unsplit.
-STOPS_MAX = 12
 
 _ELEMENTS: dict[str, np.dtype[Any]] = {
     "tensor(float)": np.dtype(np.float32),
@@ -139,7 +138,7 @@ class Session:
         for count in rows:
             try:
                 self._run(self._reader.zeros(count), count)
-            except _CannotScore as failure:
+            except CannotScore as failure:
                 raise BundleInvalid(
                     f"{self.bundle.folder / MODEL_FILE} cannot score {count} rows of zeros: "
                     f"{failure.reason}",
@@ -148,9 +147,16 @@ class Session:
 
     def score(self, columns: pa.RecordBatch) -> Scored:
         """Score a batch that has (at least) the feature columns, by name."""
-        read = self._reader.read(columns)
+        return self.score_rows(self.read(columns))
+
+    def read(self, columns: pa.RecordBatch) -> Rows:
+        """The rows that the model may see."""
+        return self._reader.read(columns)
+
+    def score_rows(self, read: Rows) -> Scored:
+        """Score what `read` gave, or some rows of it."""
         count = len(read.positions)
-        pieces = _Pieces(self._run, read.feeds)
+        pieces = Pieces(self._run, read.feeds)
         for start in range(0, count, self._batch_rows_max):
             pieces.score(start, min(start + self._batch_rows_max, count))
         rows, scores = read.positions, pieces.scores(self._card.score_columns)
@@ -161,7 +167,7 @@ class Session:
         rows, scores = self._only_sound(rows, scores, refusals)
         if refusals:
             refusals.sort(key=lambda refusal: refusal.row)
-        return self._decide(rows, scores, tuple(refusals))
+        return self.decide(rows, scores, tuple(refusals))
 
     def answer(self, feeds: dict[str, Array], rows: int) -> Floats:
         """[rows, k]: the model's scores of feeds by ONNX input name, in one run and unchecked.
@@ -170,7 +176,7 @@ class Session:
         """
         try:
             return self._run(feeds, rows)
-        except _CannotScore as failure:
+        except CannotScore as failure:
             raise BundleInvalid(
                 f"{self.bundle.folder / MODEL_FILE} cannot score {rows} rows: {failure.reason}",
                 "Correct the model or bundle.toml, and export it again",
@@ -234,7 +240,7 @@ class Session:
             return None
 
     def _run(self, feeds: dict[str, Array], rows: int) -> Floats:
-        """[rows, k] float64. Raises _CannotScore."""
+        """[rows, k] float64. Raises CannotScore."""
         if self._even and rows % 2:
             # ONNX Runtime's exponentials of doubles work on pairs, and otherwise on what is left
             # over: the last of an odd batch would differ from itself elsewhere by one bit.
@@ -245,19 +251,19 @@ class Session:
         if watchdog is not None:
             watchdog.begin()
             options = watchdog.options
-        failure: _CannotScore | None = None
+        failure: CannotScore | None = None
         try:
             if self._trees is not None:
                 answer = self._trees.run(feeds, options)
             else:
                 answer = self._ort.run(self._outputs, feeds, options)[0]
         except ORT_ERRORS as error:
-            failure = _CannotScore("model_failed", f"the model failed ({_where(error)})")
+            failure = CannotScore("model_failed", f"the model failed ({_where(error)})")
         finally:
             stopped = watchdog.end() if watchdog is not None else False
         if failure is not None:
             if stopped:
-                raise _CannotScore("score_timeout", "the model did not end in time")
+                raise CannotScore("score_timeout", "the model did not end in time")
             raise failure
         return self._as_scores(answer, rows)
 
@@ -272,7 +278,7 @@ class Session:
                 return scores
             both = (1.0 - scores, scores)
             return np.hstack(both if self._positive == 1 else both[::-1])
-        raise _CannotScore(
+        raise CannotScore(
             "wrong_shape", f"the model answered {list(shape)} in place of [{rows}, {wanted}]"
         )
 
@@ -300,9 +306,10 @@ class Session:
             sound[lines] = False
         return rows[sound], scores[sound]
 
-    def _decide(
+    def decide(
         self, rows: npt.NDArray[np.int64], scores: Floats, refusals: tuple[Refusal, ...]
     ) -> Scored:
+        """Labels and confidence of sound scores [rows, k]."""
         count = len(rows)
         if self._card.kind == "regression":
             nothing = np.full(count, np.nan)
@@ -321,67 +328,6 @@ class Session:
         else:
             label = self._labels.take(pa.array(chosen.astype(np.int64, copy=False)))
         return Scored(rows, scores, score, label, confidence, refusals)
-
-
-class _CannotScore(Exception):
-    """The model gave no usable answer for a batch; never leaves this module."""
-
-    def __init__(self, name: str, reason: str) -> None:
-        super().__init__(reason)
-        self.name = name
-        self.reason = reason
-
-
-class _Pieces:
-    """Scores ranges of the feeds; halves a range that fails, until a failing row is alone."""
-
-    def __init__(
-        self, run: Callable[[dict[str, Array], int], Floats], feeds: dict[str, Array]
-    ) -> None:
-        self._run = run
-        self._feeds = feeds
-        self._done: list[Floats] = []
-        self._tried = 0
-        self._stops = 0
-        self.failed: dict[int, _CannotScore] = {}
-
-    def score(self, start: int, end: int) -> None:
-        self._tried += end - start
-        self._score(start, end)
-
-    def _score(self, start: int, end: int) -> None:
-        whole = start == 0 and all(len(array) == end for array in self._feeds.values())
-        feeds = self._feeds
-        if not whole:
-            feeds = {name: array[start:end] for name, array in feeds.items()}
-        try:
-            self._done.append(self._run(feeds, end - start))
-        except _CannotScore as failure:
-            self._stops += failure.name == "score_timeout"
-            if end - start == 1 or self._stops > STOPS_MAX:
-                self.failed.update(dict.fromkeys(range(start, end), failure))
-                return
-            middle = (start + end) // 2
-            self._score(start, middle)
-            self._score(middle, end)
-
-    def scores(self, width: int) -> Floats:
-        if len(self._done) == 1:
-            return self._done[0]
-        return np.concatenate(self._done) if self._done else np.empty((0, width))
-
-    def refusals(self, positions: npt.NDArray[np.int64]) -> list[Refusal]:
-        everything = len(self.failed) == self._tried > 1
-        suspect = f", as on all {self._tried} rows of its batch: suspect the model"
-        return [
-            Refusal(
-                int(positions[row]),
-                Stage.SCORE,
-                failure.name,
-                failure.reason + (suspect if everything else ""),
-            )
-            for row, failure in self.failed.items()
-        ]
 
 
 def _where(error: Exception) -> str:

@@ -80,7 +80,7 @@ class NamingPlan(ScoringPlan):
         good = np.setdiff1d(np.arange(len(records)), bad)
         names = [f"{records.partitions[row]}/{records.offsets[row]}".encode() for row in good]
         refusals = tuple(Refusal(row, Stage.DECODE, "poison", "it is poison") for row in bad)
-        return Answers(good, names, refusals, np.full(len(records), 1), np.zeros(len(good)))  # type: ignore[arg-type]
+        return Answers(good, names, refusals, np.full(len(records), 1), np.zeros(len(good)), {})  # type: ignore[arg-type]
 
 
 class PlainRows:

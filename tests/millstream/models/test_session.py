@@ -15,7 +15,8 @@ from onnx import helper
 
 from millstream.errors import BundleInvalid, Stage
 from millstream.models.card import Feature, Input
-from millstream.models.session import STOPS_MAX, Scored, Session
+from millstream.models.pieces import STOPS_MAX
+from millstream.models.session import Scored, Session
 from tests.millstream.models.graphs import (
     BINARY,
     DOUBLE,
