@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import threading
 import time
-from datetime import UTC, datetime
+from dataclasses import replace
 from pathlib import Path
 
-from confluent_kafka import Producer
-
-from consumers.kafka import producer_config
+from consumers.alert_log import Alarms
+from consumers.registry import Registry, subject_of
+from consumers.topics import kinds_there
 from consumers.verify import opened
 from consumers.verify_about import Options
 from consumers.verify_audit import Audit, Positions
-from consumers.verify_log import Log
+from millstream.alerts.alarm import Alarm, Severity, Status, alarm_id
+from millstream.alerts.wire import Writer
 from millstream.audit.ledger import Finding
 from millstream.audit.report import Report, finding_json
-from millstream.errors import DependencyUnavailable
+from millstream.contracts import contract
+from millstream.errors import DependencyUnavailable, MillstreamError
 from millstream.settings import KafkaSettings, RegistrySettings, WarehouseSettings
 from millstream.stream import Stream
 
@@ -49,6 +50,8 @@ class Watch:
         self._options = options
         self._metrics_file = metrics_file
         self._told: dict[tuple[str, str, int | None], int] = {}
+        self._alarms: dict[tuple[str, str, int | None], Alarm] = {}
+        self._writer: Writer | None = None
 
     def run(self, every_s: float, stop: threading.Event) -> Report:
         """Look every `every_s` seconds until `stop`; the last report.
@@ -86,30 +89,67 @@ class Watch:
             _log.log(level, "%s", finding.text)
         certain = [finding for finding in new if finding.certain]
         if certain:
-            self._alarm(report, certain)
+            self._alarm(certain)
 
-    def _alarm(self, report: Report, findings: list[Finding]) -> None:
-        topic = f"{self._stream.name}.alarms"
-        log = Log(self._kafka)
+    def _alarm(self, findings: list[Finding]) -> None:
+        topic = self._stream.topic("alarms")
         try:
-            if not log.has_topic(topic):
+            if "alarms" not in kinds_there(self._stream, self._kafka):
                 return
-        finally:
-            log.close()
-        producer = Producer(
-            producer_config(self._kafka, f"{self._stream.name}-verify")
-            | {"message.timeout.ms": int(DELIVERY_S_MAX * 1000)}
-        )
-        for finding in findings:
-            value = finding_json(finding) | {
-                "source": "verify",
-                "stream": report.stream,
-                "run": report.run,
-                "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
-            }
-            producer.produce(topic, json.dumps(value).encode(), report.stream.encode())
-        if producer.flush(DELIVERY_S_MAX):
-            _log.error("%s did not take the alarm: the log above is all there is of it", topic)
+            alarms = [self._alarm_of(finding) for finding in findings]
+            Alarms(self._kafka, topic, self._alarm_writer(), DELIVERY_S_MAX).write(alarms)
+        except MillstreamError as why:
+            _log.error("%s did not take the alarm (%s): the log has all there is of it", topic, why)
+
+    def _alarm_writer(self) -> Writer:
+        if self._writer is None:
+            registry = Registry(self._parts[1])
+            try:
+                subject = subject_of(self._stream.topic("alarms"))
+                schema_id = registry.register(subject, contract("alarm").text)
+            finally:
+                registry.close()
+            self._writer = Writer("alarm", schema_id)
+        return self._writer
+
+    def _alarm_of(self, finding: Finding) -> Alarm:
+        """One alarm for each place of damage: it grows by revisions, and never heals by itself.
+
+        Its id comes of the place and the first offset, so that the same damage, found by another
+        watch, is the same alarm.
+        """
+        labels = {"kind": finding.kind.value, "subject": finding.subject}
+        if finding.partition is not None:
+            labels["partition"] = str(finding.partition)
+        now_us = time.time_ns() // 1_000
+        before = self._alarms.get(_place(finding))
+        if before is not None:
+            made = replace(
+                before,
+                summary=finding.text,
+                updated_us=now_us,
+                evidence=finding_json(finding),
+                revision=before.revision + 1,
+            )
+        else:
+            first = labels | {"first_offset": str(finding.offsets[0] if finding.offsets else "")}
+            rule = f"verify_{finding.kind.value}"
+            made = Alarm(
+                id=alarm_id(self._stream.name, rule, first, None),
+                stream=self._stream.name,
+                rule=rule,
+                severity=Severity.PAGE,
+                status=Status.FIRING,
+                summary=finding.text,
+                cause=finding.kind.value,
+                started_us=now_us,
+                updated_us=now_us,
+                evidence=finding_json(finding),
+                labels=labels,
+                source="verify",
+            )
+        self._alarms[_place(finding)] = made
+        return made
 
 
 def write_whole(path: Path, text: str) -> None:

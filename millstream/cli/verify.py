@@ -60,7 +60,7 @@ def verify(  # noqa: PLR0913, PLR0917 - each is an option
     Compares coverage, order, committed offsets, rows and their contents, and scores 1 % of the
     predictions again with the stream's bundle.
 
-    With --watch it goes on with what is new, logs each finding once, writes it as a JSON record to
+    With --watch it goes on with what is new, logs each finding once, writes damage as an alarm to
     NAME.alarms where that topic exists, and ends at Ctrl-C with the last report.
 
     Ends with 0: clean. 1: something is lost, doubled or wrong, with its offsets. 2: cannot tell,

@@ -14,11 +14,13 @@ from typing import Any
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
+from consumers.alert import read_alarms
 from consumers.kafka import producer_config
 from consumers.registry import Registry
 from consumers.verify_about import Options
 from consumers.verify_watch import Watch
 from consumers.warehouse import Warehouse
+from millstream.alerts.wire import Reader
 from millstream.audit.ledger import Kind
 from millstream.audit.report import Report
 from millstream.stream import Stream
@@ -369,3 +371,7 @@ def test_a_watch_tells_damage_once_and_goes_on(stack: Stack, tmp_path: Path) -> 
         watching.join()
         assert found(reports[0])[("lost", "v_watch.events")] == (450,)
         assert reports[0].verdict.exit_code == 1
+        reader = Reader(Registry(stack.registry).schema)
+        (alarm,) = read_alarms(stack.kafka, made.stream, reader)
+        assert (alarm.rule, alarm.source, alarm.firing) == ("verify_lost", "verify", True)
+        assert (alarm.labels["subject"], alarm.evidence["offsets"]) == ("v_watch.events", [450])
