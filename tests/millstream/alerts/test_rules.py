@@ -88,3 +88,11 @@ def test_a_rule_that_cannot_be_meant_is_refused(text: str, said: str) -> None:
     with pytest.raises(StreamInvalid, match=said) as caught:
         read(text)
     assert "\n" not in str(caught.value)
+
+
+def test_the_rules_of_the_manual_are_accepted() -> None:
+    """docs/ALERTS.md shows one of each kind."""
+    text = (LOANS.parent.parent / "docs" / "ALERTS.md").read_text("utf-8")
+    table = read(text.partition("```toml\n")[2].partition("```")[0])
+    kinds = {rule.kind for rule in table.rules}
+    assert kinds == {"lag", "threshold", "burn_rate", "missing_labels", "detector"}
