@@ -4,84 +4,35 @@ from __future__ import annotations
 
 import json
 import subprocess
-import threading
-import uuid
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Producer
 from pydantic import SecretStr
 
-from consumers.alert import Alert, Silences, read_alarms, run_alert
-from consumers.alert_log import Alarms
+from consumers.alert import Silences
 from consumers.registry import Registry, subject_of
-from consumers.warehouse import Warehouse, migrate
-from millstream.alerts.alarm import Alarm
+from consumers.warehouse import Warehouse
 from millstream.alerts.silence import Matcher, Silence
-from millstream.alerts.wire import Reader, Writer
-from millstream.contracts import contract, topic_table
+from millstream.alerts.wire import Reader
+from millstream.columnar import Encoder, arrow_schema, frame
+from millstream.contracts import SCHEMAS, contract
 from millstream.settings import (
-    AlertsSettings,
-    KafkaSettings,
-    RegistrySettings,
     WarehouseSettings,
 )
 from millstream.stream import Stream
 from ops.kafka.embedded import EmbeddedBroker
 from ops.registry.process import EmbeddedRegistry
+from tests.consumers.alert_world import MISSING, World, hook, make_world, told
 from tests.consumers.receivers import Http, wait_for
 from tests.consumers.warehouses import PASSWORD, serve
 from tests.millstream.alerts.alarms import NOON, SECOND, alarm
-from tests.streams import LOANS
 
-RULES = """
-[alerts]
-group_wait_s = 0
-[[alerts.rules]]
-kind = "lag"
-name = "behind"
-severity = "page"
-above_records = 10
-every_s = 1
-for_s = 0
-resolve_s = 0
-[[alerts.rules]]
-kind = "threshold"
-name = "many_letters"
-sql = "SELECT count() AS value, model FROM {database}.dead_letters GROUP BY model"
-above = 2
-every_s = 1
-for_s = 0
-resolve_s = 0
-"""
-MISSING = """
-[[alerts.rules]]
-kind = "missing_labels"
-name = "no_labels"
-after_s = 1
-predictions_min = 1
-every_s = 1
-for_s = 0
-[[alerts.rules]]
-kind = "burn_rate"
-name = "slow"
-objective = 0.9
-indicator = "latency"
-every_s = 1
-windows = [{long_s = 3600, short_s = 300, factor = 5, severity = "page"}]
-[[alerts.rules]]
-kind = "burn_rate"
-name = "refused"
-objective = 0.9
-indicator = "refused"
-every_s = 1
-windows = [{long_s = 3600, short_s = 300, factor = 6, severity = "page"}]
-"""
+QUICK = "[alerts]\ngroup_wait_s = 0\n"
 
 
 @pytest.fixture(scope="module")
@@ -92,73 +43,6 @@ def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarehouseSe
     process.wait()
 
 
-@dataclass
-class World:
-    """A stream of its own on shared parts."""
-
-    stream: Stream
-    kafka: KafkaSettings
-    registry: RegistrySettings
-    warehouse: WarehouseSettings
-    programs: list[Alert] = field(default_factory=list)
-
-    @contextmanager
-    def running(self, **settings: Any) -> Iterator[None]:
-        """The program, in a thread; what it raised is raised here."""
-        stop, ready, errors = threading.Event(), threading.Event(), []
-
-        def ready_with(program: Alert) -> None:
-            self.programs.append(program)
-            ready.set()
-
-        def run() -> None:
-            made = AlertsSettings(**settings)
-            try:
-                run_alert(
-                    self.stream, self.kafka, self.registry, self.warehouse, made, stop, ready_with
-                )
-            except BaseException as why:  # noqa: BLE001 - raised again in the test's own thread
-                errors.append(why)
-
-        thread = threading.Thread(target=run)
-        thread.start()
-        try:
-            wait_for(lambda: ready.is_set() or errors, "the program")
-            yield
-        finally:
-            stop.set()
-            thread.join()
-        if errors:
-            raise errors[0]
-
-    def alarms(self) -> list[Alarm]:
-        client = Registry(self.registry)
-        found = read_alarms(self.kafka, self.stream, Reader(client.schema))
-        client.close()
-        return found
-
-    def write(self, kind: str, *said: Any) -> None:
-        client = Registry(self.registry)
-        topic = self.stream.topic(kind + "s")
-        schema_id = client.register(subject_of(topic), contract(kind).text)
-        client.close()
-        Alarms(self.kafka, topic, Writer(kind, schema_id)).write(said)
-
-    def publish(self, count: int) -> None:
-        producer = Producer({"bootstrap.servers": self.kafka.bootstrap})
-        for number in range(count):
-            producer.produce(self.stream.topic("events"), b"x", partition=number % 2)
-        assert producer.flush(30) == 0
-
-    def scored(self, offset: int) -> None:
-        """The scorer's group has committed so far in each partition."""
-        group = f"{self.stream.name}-scorer"
-        consumer = Consumer({"bootstrap.servers": self.kafka.bootstrap, "group.id": group})
-        parts = [TopicPartition(self.stream.topic("events"), p, offset) for p in range(2)]
-        consumer.commit(offsets=parts, asynchronous=False)
-        consumer.close()
-
-
 @pytest.fixture
 def world(
     embedded: EmbeddedBroker,
@@ -166,19 +50,7 @@ def world(
     clickhouse: WarehouseSettings,
     tmp_path: Path,
 ) -> World:
-    name = f"a{uuid.uuid4().hex[:8]}"
-    text = (LOANS / "stream.toml").read_text("utf-8").replace('"loans"', f'"{name}"', 1)
-    text = text.replace("partitions = 4", "partitions = 2")
-    (tmp_path / "stream.toml").write_text(text + RULES)
-    (tmp_path / "event.v1.avsc").write_bytes((LOANS / "event.v1.avsc").read_bytes())
-    stream = Stream.load(tmp_path / "stream.toml")
-    for topic in topic_table().values():
-        embedded.create_topic(topic.name(name), 2)
-    warehouse = Warehouse.connect(clickhouse)
-    migrate(warehouse, stream)
-    warehouse.close()
-    kafka = KafkaSettings(bootstrap=embedded.bootstrap, embedded=True)
-    return World(stream, kafka, RegistrySettings(url=embedded_registry.url), clickhouse)
+    return make_world(embedded, embedded_registry.url, clickhouse, tmp_path)
 
 
 @pytest.fixture
@@ -186,15 +58,6 @@ def http() -> Iterator[Http]:
     server = Http()
     yield server
     server.close()
-
-
-def told(http: Http) -> list[tuple[str, str, int]]:
-    """(rule, status, revision) of each alarm that the webhook was told of."""
-    return [(a["rule"], a["status"], a["revision"]) for b in http.bodies() for a in b["alarms"]]
-
-
-def hook(http: Http) -> dict[str, Any]:
-    return {"webhook_url": SecretStr(http.url), "attempts_max": 3, "backoff_s_max": 0.1}
 
 
 def test_lag_is_told_once_and_its_end_too(world: World, http: Http) -> None:
@@ -266,7 +129,9 @@ def test_damage_that_verify_found_is_told_like_any_alarm(world: World, http: Htt
     """Whoever wrote it; a receiver that is away is tried again."""
     http.statuses = [503, 503]
     with world.running(**hook(http)):
-        world.write("alarm", alarm(1, rule="verify_lost", stream=world.stream.name))
+        world.write(
+            "alarm", alarm(1, rule="verify_lost", stream=world.stream.name, source="verify")
+        )
         wait_for(lambda: len(http.got) == 3, "the third try")
     assert {body["id"] for body in http.bodies()} == {http.bodies()[0]["id"]}
     assert told(http)[-1] == ("verify_lost", "firing", 1)
@@ -279,13 +144,13 @@ def test_what_no_try_delivers_is_said_and_the_next_is_told(
     http.statuses = [400]
     name = world.stream.name
     with world.running(**hook(http)):
-        world.write("alarm", alarm(1, rule="first", stream=name))
+        world.write("alarm", alarm(1, rule="first", stream=name, source="verify"))
         wait_for(lambda: len(http.got) == 1, "the try")
-        world.write("alarm", alarm(2, rule="second", stream=name))
+        world.write("alarm", alarm(2, rule="second", stream=name, source="verify"))
         wait_for(lambda: len(http.got) == 2, "the second")
     assert f"it stays in {name}.alarms, and is not sent again" in caplog.text
     with world.running(**hook(http)):
-        world.write("alarm", alarm(3, rule="third", stream=name))
+        world.write("alarm", alarm(3, rule="third", stream=name, source="verify"))
         wait_for(lambda: len(http.got) == 3, "the third")
     assert [rule for rule, _, _ in told(http)] == ["first", "second", "third"]
 
@@ -296,7 +161,9 @@ def test_a_hanging_receiver_holds_up_no_other(world: World, http: Http) -> None:
     slow.drip.set()
     both = hook(http) | {"alertmanager_url": SecretStr(slow.url), "timeout_s": 1.0}
     with world.running(**both):
-        world.write("alarm", alarm(1, rule="verify_lost", stream=world.stream.name))
+        world.write(
+            "alarm", alarm(1, rule="verify_lost", stream=world.stream.name, source="verify")
+        )
         wait_for(lambda: told(http), "the webhook's notice")
         slow.drip.clear()
         wait_for(lambda: slow.got, "Alertmanager's notice")
@@ -311,8 +178,8 @@ def test_a_silence_holds_until_it_is_ended(world: World, http: Http) -> None:
     world.write("silence", quiet)
     name = world.stream.name
     with world.running(**hook(http)):
-        world.write("alarm", alarm(1, rule="verify_lost", stream=name))
-        world.write("alarm", alarm(2, rule="other", stream=name))
+        world.write("alarm", alarm(1, rule="verify_lost", stream=name, source="verify"))
+        world.write("alarm", alarm(2, rule="other", stream=name, source="verify"))
         wait_for(lambda: told(http), "the other")
     assert [rule for rule, _, _ in told(http)] == ["other"]
     with world.running(**hook(http)):
@@ -360,6 +227,53 @@ def test_the_sinks_table_and_the_contract_agree(world: World) -> None:
     assert pa.array([made["labels"]]).type == pa.string()
 
 
+def incident_value(world: World, **changes: Any) -> bytes:
+    """A golden incident of this stream, with these changes."""
+    text = contract("incident").text
+    golden = json.loads((SCHEMAS / "golden" / "incident.v1.json").read_text("utf-8"))[0]
+    row = golden | {"stream": world.stream.name} | changes
+    client = Registry(world.registry)
+    schema_id = client.register(subject_of(world.stream.topic("incidents")), text)
+    client.close()
+    schema = arrow_schema(text)
+    stored = [pa.int64() if pa.types.is_timestamp(f.type) else f.type for f in schema]
+    arrays = [
+        pa.array([row[f.name]], kind).cast(f.type) for f, kind in zip(schema, stored, strict=True)
+    ]
+    batch = pa.RecordBatch.from_arrays(arrays, schema=schema)
+    return Encoder(text, frame(schema_id)).encode(batch)[0]
+
+
+def test_an_incident_is_told_once_from_its_opening_to_its_end(world: World, http: Http) -> None:
+    """Read twice it is told once; a restart between opening and end changes nothing; what is no
+    incident is said and passed over."""
+    path = world.stream.path
+    rule = '[[alerts.rules]]\nkind = "detector"\nname = "drift"\nseverity = "page"\n'
+    path.write_text(path.read_text().partition("[alerts]")[0] + QUICK + rule)
+    world.stream = Stream.load(path)
+    topic = world.stream.topic("incidents")
+    producer = Producer({"bootstrap.servers": world.kafka.bootstrap})
+
+    def publish(*values: bytes) -> None:
+        for value in values:
+            producer.produce(topic, value, partition=0)
+        assert producer.flush(30) == 0
+
+    opened = incident_value(world, id="i-1", verdict="concept_change", status="opened")
+    publish(b"junk", opened, opened)
+    with world.running(**hook(http)):
+        wait_for(lambda: told(http), "the opening")
+    assert told(http) == [("drift", "firing", 1)]
+    over = incident_value(world, id="i-1", verdict="concept_change", status="resolved")
+    harmless = incident_value(world, id="i-2", verdict="harmless_shift", status="opened")
+    publish(opened, harmless, over)
+    with world.running(**hook(http)):
+        wait_for(lambda: len(told(http)) == 2, "the end")
+    assert told(http) == [("drift", "firing", 1), ("drift", "resolved", 2)]
+    first, last = world.alarms()
+    assert (first.id, first.source, first.cause) == (last.id, "incident/i-1", "concept_change")
+
+
 def silences_of(world: World) -> dict[str, Silence]:
     client = Registry(world.registry)
     found = Silences(world.kafka, world.stream, Reader(client.schema))
@@ -371,7 +285,7 @@ def silences_of(world: World) -> dict[str, Silence]:
 
 def test_the_command_line_silences_and_lists(world: World) -> None:
     """`silence` writes, `list` shows what fires with its silence, and --end ends it."""
-    world.write("alarm", alarm(1, rule="verify_lost", stream=world.stream.name))
+    world.write("alarm", alarm(1, rule="verify_lost", stream=world.stream.name, source="verify"))
     environ = {
         "MILLSTREAM_KAFKA_BOOTSTRAP": world.kafka.bootstrap,
         "MILLSTREAM_KAFKA_EMBEDDED": "true",
@@ -380,7 +294,8 @@ def test_the_command_line_silences_and_lists(world: World) -> None:
     }
 
     def millstream(command: str, *options: str) -> subprocess.CompletedProcess[str]:
-        argv = [".venv/bin/millstream", "alerts", command, str(world.stream.path), *options]
+        program = [sys.executable, "-m", "millstream", "alerts"]
+        argv = [*program, command, str(world.stream.path), *options]
         return subprocess.run(argv, env=environ, capture_output=True, text=True, check=False)
 
     made = millstream("silence", "rule=verify_lost", "--for", "2h", "--comment", "known")
