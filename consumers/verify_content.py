@@ -205,6 +205,8 @@ class Contents:
         chosen = here & np.isin(sources, np.fromiter(held, np.int64, len(held)))
         strange: dict[str, int] = {}
         for row in np.flatnonzero(chosen).tolist():
+            if said["answered_by"][row] == "abstained":
+                continue  # there is nothing to make again
             digest = said["model_digest"][row]
             rescorer = self._rescorers.get(digest)
             if rescorer is None:

@@ -27,6 +27,7 @@ from millstream.contracts import contract
 from millstream.errors import ContractMismatch, RecordRefused, Refusal, Stage
 from millstream.models.bundle import Bundle
 from millstream.models.cache import CachedSession
+from millstream.models.overload import LadderSession
 from millstream.models.session import Scored, Session
 from millstream.records import SCHEMA_ID_MAX, TIME_US_MAX, TIME_US_MIN, Records
 from millstream.stream import Stream
@@ -71,7 +72,7 @@ class ScoringPlan:
         self,
         stream: Stream,
         bundle: Bundle,
-        session: Session | CachedSession,
+        session: Session | CachedSession | LadderSession,
         schema_of: SchemaOf,
         prediction_schema_id: int,
         clock: Clock,
@@ -92,8 +93,8 @@ class ScoringPlan:
         self._schema = pa.schema([field for field in whole if field.name not in _CONSTANTS])
         self._marked = self._schema.append(whole.field("answered_by"))
         self._kinds = {field.name: field.type for field in self._schema}
-        self._encoders: dict[tuple[str, str | None], Encoder] = {}  # by the events' topic, and mark
-        self._encoder(stream.topic("events"), "full")
+        self._encoders: dict[tuple[str, str | None, str], Encoder] = {}  # topic, mark, digest
+        self._encoder(stream.topic("events"), "full", bundle)
 
     def run(self, records: Records) -> Answers:
         """Score the batch. Raises DependencyUnavailable where the registry does not answer."""
@@ -112,6 +113,8 @@ class ScoringPlan:
         columns, rows = _in_order(parts, self._reader, self._needed)
         columns, rows = self._identified(columns, rows, refusals)
         columns, rows = self._dated(columns, rows, refusals)
+        if isinstance(self._session, LadderSession):
+            self._session.observe(*_waited(records, self._clock()))
         scored = self._session.score(columns)
         refusals += [replace(r, row=int(rows[r.row])) for r in scored.refusals]
         if len(scored.rows) != len(rows):
@@ -119,7 +122,8 @@ class ScoringPlan:
         now = self._clock()
         batch, latency_us = self._columns(columns, rows, scored, records, schema_ids, now)
         mark = scored.answered_by if isinstance(scored.answered_by, str) else None
-        predictions = self._encoder(records.topic, mark).encode(batch)
+        encoder = self._encoder(records.topic, mark, scored.bundle or self._bundle)
+        predictions = encoder.encode(batch)
         answered = _counted(scored)
         return Answers(rows, predictions, tuple(refusals), schema_ids, latency_us, answered)
 
@@ -251,17 +255,16 @@ class ScoringPlan:
         arrays.append(scored.answered_by)
         return pa.RecordBatch.from_arrays(arrays, schema=self._marked), latency_us
 
-    def _encoder(self, topic: str, mark: str | None) -> Encoder:
+    def _encoder(self, topic: str, mark: str | None, bundle: Bundle) -> Encoder:
         """The one for events of this topic, all answered so; None: each row says how."""
-        known = self._encoders.get((topic, mark))
+        known = self._encoders.get((topic, mark, bundle.digest))
         if known is None:
-            bundle = self._bundle
             values = (bundle.name, bundle.version, bundle.digest, topic, mark)
             constants = dict(zip(_CONSTANTS, values, strict=True))
             if mark is None:
                 del constants["answered_by"]
             known = Encoder(contract("prediction").text, self._prefix, constants=constants)
-            self._encoders[topic, mark] = known
+            self._encoders[topic, mark, bundle.digest] = known
         return known
 
 
@@ -271,6 +274,12 @@ def _counted(scored: Scored) -> dict[str, int]:
         return {scored.answered_by: len(scored.rows)} if len(scored.rows) else {}
     counts = pc.value_counts(scored.answered_by).to_pylist()
     return {each["values"]: each["counts"] for each in counts}
+
+
+def _waited(records: Records, now_us: int) -> tuple[int, int]:
+    """The time, and how long the middle one of these events has waited."""
+    published = records.timestamps_us[records.timestamps_us >= 0]
+    return now_us, max(0, now_us - int(np.median(published))) if len(published) else 0
 
 
 def _longest(texts: list[bytes | None]) -> int:

@@ -78,6 +78,36 @@ class CacheTable(_Table):
     bytes an entry of 30 features."""
 
 
+class OverloadTable(_Table):
+    """[serving.overload]: what answers while events wait longer than the latency budget, step by
+    step in this order; each prediction says which. Only what is declared happens."""
+
+    cheaper: str | None = None
+    """First step: this bundle answers. A folder, relative to stream.toml; same features, labels."""
+    cached: bool = False
+    """Next: only what [serving.cache] knows is answered; the rest is abstained from."""
+    abstain: bool = False
+    """Last: nothing is answered. An abstained prediction's score is NaN, its label null."""
+    after_ms: Annotated[int, Field(ge=1)] = 500
+    """Late for so long before a step is taken. Too low cuts back at a hiccup; too high lets a
+    backlog grow."""
+    calm_ms: Annotated[int, Field(ge=1)] = 5_000
+    """Below half the budget for so long before a step back. Too low swings between two steps; too
+    high answers by less than it could."""
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """Marks of the prediction contract, from the full answer down."""
+        declared = {"cheaper": self.cheaper, "cached": self.cached, "abstained": self.abstain}
+        return ("full", *(mark for mark, is_declared in declared.items() if is_declared))
+
+    @model_validator(mode="after")
+    def _has_a_step(self) -> OverloadTable:
+        if len(self.steps) == 1:
+            raise ValueError("declare a step: cheaper, cached or abstain")
+        return self
+
+
 class ServingTable(_Table):
     """[serving]: how predictions are made."""
 
@@ -91,6 +121,14 @@ class ServingTable(_Table):
     """exactly_once: one Kafka transaction a batch. at_least_once: repeats after a crash."""
     cache: CacheTable | None = None
     """Off unless declared. Turns itself off where looking up costs more than scoring."""
+    overload: OverloadTable | None = None
+    """Off unless declared: then every event is answered by the full model, however late."""
+
+    @model_validator(mode="after")
+    def _a_cached_step_has_a_cache(self) -> ServingTable:
+        if self.overload is not None and self.overload.cached and self.cache is None:
+            raise ValueError("overload.cached needs [serving.cache]")
+        return self
 
 
 class WatchTable(_Table):

@@ -80,6 +80,9 @@ def _bundle(stream: Stream) -> Iterator[Problem]:
     from millstream.models.bundle import Bundle
 
     yield from misfits(stream, Bundle.load(stream.bundle_path))
+    overload = stream.serving.overload
+    if overload is not None and overload.cheaper is not None:
+        yield from misfits(stream, Bundle.load(stream.beside(overload.cheaper)))
 
 
 def _topics(stream: Stream, kafka: str | None) -> Iterator[Problem]:

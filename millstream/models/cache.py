@@ -78,6 +78,7 @@ class CachedSession:
     """
 
     def __init__(self, session: Session, bytes_max: int, clock: Seconds) -> None:
+        self.bundle = session.bundle
         self._session = session
         self._cache = AnswerCache(bytes_max)
         self._clock = clock
@@ -105,6 +106,10 @@ class CachedSession:
         self._keep(read, scored, keys)
         self._weigh(len(keys), len(missed), done - looked, looked - begun + self._clock() - done)
         return answers
+
+    def read(self, columns: pa.RecordBatch) -> Rows:
+        """As Session.read."""
+        return self._session.read(columns)
 
     def known(self, columns: pa.RecordBatch) -> Scored:
         """Only what the cache knows; other rows are neither scored nor refused."""

@@ -60,6 +60,7 @@ class Scored:
     confidence: [m]: probability of the predicted label; NaN for regression.
     refusals: rows not scored, ascending: Stage.VALIDATE or Stage.SCORE.
     answered_by: a mark of the prediction contract, the same for all rows or one for each of them.
+    bundle: what answered, where it is not the stream's own model.
     """
 
     rows: npt.NDArray[np.int64]
@@ -69,6 +70,7 @@ class Scored:
     confidence: Floats
     refusals: tuple[Refusal, ...]
     answered_by: str | pa.StringArray = "full"
+    bundle: Bundle | None = None
 
 
 class Session:

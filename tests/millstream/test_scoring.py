@@ -20,7 +20,6 @@ from hypothesis import strategies as st
 from millstream.columnar import Encoder, arrow_schema, frame
 from millstream.contracts import contract
 from millstream.errors import DependencyUnavailable, RecordRefused, Stage
-from millstream.models.cache import CachedSession
 from millstream.models.session import Session
 from millstream.records import TIME_US_MAX, TIME_US_MIN, Records
 from millstream.scoring import ID_BYTES_MAX, Answers, ScoringPlan
@@ -399,18 +398,3 @@ def test_every_row_is_answered_exactly_once(scoring: Scoring, kinds: list[str | 
     for row, kind in enumerate(kinds):
         if isinstance(kind, str) and kind in POISON:
             assert refused[row] == POISON[kind][2]
-
-
-def test_a_prediction_says_whether_the_cache_answered(loans: Loans) -> None:
-    """Rows that were asked before are marked and counted; nothing else of them is different."""
-    bundle = bundle_of(loans)
-    cached = CachedSession(Session(bundle), 1 << 20, lambda: 0.0)
-    plan = ScoringPlan(loans.stream, bundle, cached, schema_of, PREDICTION_ID, lambda: NOW_US)
-    first = plan.run(records([_value(salary=30_000.0)]))
-    both = plan.run(records([_value(salary=40_000.0), _value(salary=30_000.0)]))
-    again = plan.run(records([_value(salary=30_000.0)]))
-    assert (first.answered, both.answered) == ({"full": 1}, {"full": 1, "cached": 1})
-    made = [_read(prediction) for prediction in both.predictions]
-    assert [each["answered_by"] for each in made] == ["full", "cached"]
-    once, cached_once = _read(first.predictions[0]), _read(again.predictions[0])
-    assert cached_once == once | {"answered_by": "cached"}
