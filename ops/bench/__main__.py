@@ -62,7 +62,7 @@ def bench(given: Namespace) -> None:
         measure(plan, found, folder, console)
     finally:
         found.load_end = os.getloadavg()
-        if found.runs or found.latencies or found.limits or found.steps:
+        if found.runs or found.latencies or found.sweep or found.limits or found.steps:
             path = write_results(found, given.results, datetime.now(UTC))
             console.print(f"written: {path}")
             text = path.read_text("utf-8")
