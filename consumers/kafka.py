@@ -46,15 +46,10 @@ class TransactionAborted(DependencyUnavailable):
 
 
 def connection(settings: KafkaSettings, errors: ConnectionErrors | None = None) -> dict[str, Any]:
-    """What every client needs to reach the broker.
-
-    `metadata.recovery.strategy=none`: with the default, a reset of the only broker's connection
-    can hang a transaction call for ever (librdkafka #5511).
-    """
+    """What every client needs to reach the broker."""
     config: dict[str, Any] = {
         "bootstrap.servers": settings.bootstrap,
         "security.protocol": settings.security_protocol,
-        "metadata.recovery.strategy": "none",
         "allow.auto.create.topics": settings.embedded,
         "error_cb": errors or ConnectionErrors(),
         "log_level": 3,
@@ -76,6 +71,9 @@ def consumer_config(settings: KafkaSettings, group: str, member: str) -> dict[st
     after 5 ms (the default, 1 s, stalls a fast consumer).
     """
     config = connection(settings) | {
+        # A broker that hung or was cut off may answer that there is no broker; without this the
+        # client then has nobody left to ask and waits for ever (5 of 12 did).
+        "metadata.recovery.strategy": "rebootstrap",
         "group.id": group,
         "client.id": member,
         "enable.auto.commit": False,
@@ -110,8 +108,13 @@ def consumer_config(settings: KafkaSettings, group: str, member: str) -> dict[st
 
 
 def producer_config(settings: KafkaSettings, client: str) -> dict[str, Any]:
-    """An idempotent producer; keys are hashed as Java's clients hash them."""
+    """An idempotent producer; keys are hashed as Java's clients hash them.
+
+    `metadata.recovery.strategy=none`: with the default, a reset of the only broker's connection
+    can hang a transaction call for ever (librdkafka #5511).
+    """
     return connection(settings) | {
+        "metadata.recovery.strategy": "none",
         "client.id": client,
         "enable.idempotence": True,
         "partitioner": "murmur2_random",

@@ -5,15 +5,21 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
 
+from consumers.kafka import consumer_config, translate
 from consumers.topics import create_topics
+from millstream.errors import ClientLost
 from millstream.settings import KafkaSettings
 from millstream.stream import Stream
 from ops.faults.bed import frozen
 from ops.faults.load import Load
+from ops.kafka.broker import Broker
 from ops.process import Child
 from tests.crash.audit import committed
 from tests.faults.trial import Trial, wait_for_exit, wait_until_stopped
@@ -43,6 +49,70 @@ def test_a_broker_that_hangs_is_waited_for(trial: Trial) -> None:
         trial.tend_for(1)
     trial.audit()
     assert WATCHDOG not in trial.since("scorer-0")
+
+
+def test_every_consumer_finds_a_broker_again_that_hung(kafka_jars: Path, tmp_path: Path) -> None:
+    """After a hang longer than its lease a broker may answer that there is no broker at all. Each
+    of twelve consumers has its partitions back, or says that it is lost; none waits for ever."""
+    with Broker(tmp_path / "kafka") as broker:
+        settings = KafkaSettings(bootstrap=broker.bootstrap, session_timeout_ms=6_000)
+        admin = AdminClient({"bootstrap.servers": broker.bootstrap})
+        for created in admin.create_topics([NewTopic("t", 4)]).values():
+            created.result(30)
+        members = [Member(settings, number) for number in range(12)]
+        try:
+            settle(members, lambda each: each.owned == 4)
+            with frozen(broker.pid):
+                poll(members, 8.0)
+            poll(members, 10.0)  # what was owned before the hang is not owned now
+            settle(members, lambda each: each.owned == 4 or each.is_lost)
+        finally:
+            for each in members:
+                each.consumer.close()
+
+
+class Member:
+    """A consumer in a group of its own; how many partitions it has, and whether it is lost."""
+
+    def __init__(self, settings: KafkaSettings, number: int) -> None:
+        self.owned = 0
+        self.is_lost = False
+        self.consumer = Consumer(consumer_config(settings, f"g{number}", f"g{number}-0"))
+        self.consumer.subscribe(
+            ["t"], on_assign=self._gain, on_revoke=self._lose, on_lost=self._lose
+        )
+
+    def _gain(self, consumer: Consumer, given: list[TopicPartition]) -> None:
+        self.owned += len(given)
+        consumer.incremental_assign(given)
+
+    def _lose(self, consumer: Consumer, taken: list[TopicPartition]) -> None:
+        self.owned -= len(taken)
+        consumer.incremental_unassign(taken)
+
+    def poll(self) -> None:
+        record = self.consumer.poll(0.02)
+        error = None if record is None else record.error()
+        self.is_lost = self.is_lost or (
+            error is not None and isinstance(translate(error, ""), ClientLost)
+        )
+
+
+def poll(members: list[Member], seconds: float) -> None:
+    """Each of them in turn, so that none leaves its group for want of polls."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        for each in members:
+            each.poll()
+
+
+def settle(members: list[Member], done: Callable[[Member], bool]) -> None:
+    """Poll until it is true of all; fails after a minute with those of which it is not."""
+    deadline = time.monotonic() + 60
+    while not all(done(each) for each in members):
+        poll(members, 0.5)
+        left = [number for number, each in enumerate(members) if not done(each)]
+        assert time.monotonic() < deadline, f"consumers {left} wait for ever"
 
 
 def test_resets_of_all_connections_hang_nothing(trial: Trial) -> None:
