@@ -14,7 +14,7 @@ MEMORY_S: Final = 2 * 86_400.0
 """The rate is that of about so long. Too short: nights and days differ. Too long: slow to learn."""
 KNOWN_S: Final = 60.0
 """Seconds of events before the rate is believed."""
-RUN_EVENTS: Final = 100_000.0
+RUN_EVENTS: Final = 50_000.0
 """Events between two false alarms while the rate is not known."""
 RUN_EVENTS_MIN: Final = 200.0
 

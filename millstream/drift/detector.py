@@ -49,7 +49,7 @@ class EDetector(base.DriftDetector):
     """
 
     def __init__(
-        self, run_events: float = 100_000.0, clock: int = 8, grace_period: int = 64
+        self, run_events: float = 50_000.0, clock: int = 8, grace_period: int = 64
     ) -> None:
         super().__init__()
         if not run_events > 1.0:

@@ -30,19 +30,22 @@ from millstream.drift.spectrum import Spectrum
 
 Floats = npt.NDArray[np.float64]
 
-RESOLUTION: Final = 8
+RESOLUTION: Final = 16
 """Blocks that each scale of starts is kept for. Too few: a change is placed coarsely."""
-SCALES: Final = 12
+SCALES: Final = 10
 """Scales among which the budget is divided."""
 WEIGHT_MAX: Final = 1 / 32
 """The most that one start may weigh, in budgets."""
-STARTS_MAX: Final = 160
+STARTS_MAX: Final = 256
 ODDS: Final = (1.6, 2.5, 5.0, 12.0)
 """A change multiplies the odds of an error by one of these, or divides them; two categories."""
-OPEN: Final = 0.5
+OPEN: Final = 0.1
 """Weight of the alternative that assumes nothing about the new rate."""
 HALF: Final = 0.5
 """Jeffreys' prior."""
+WORTH: Final = 5.0
+"""Starts whose counts lie within so much of chi square (and its degrees) are left out: they add
+next to nothing, and leaving out can only lower the evidence."""
 ALWAYS: Final = 1e18
 
 
@@ -85,6 +88,7 @@ class Evidence:
         self.spectrum = Spectrum(floor)
         odds = [*ODDS, *(1.0 / each for each in ODDS)]
         self._shifts = np.log(odds)[:, None]
+        self._worth = WORTH + categories - 1
         self._open = categories * lgamma(HALF) - lgamma(categories * HALF)
         self._pending = [0.0] * categories
         self._pending_events = 0.0
@@ -173,11 +177,15 @@ class Evidence:
             return 0.0
         before_events, before = sums[0, first:-1], sums[3:, first:-1]
         since_events, since = sums[0, -1] - before_events, sums[3:, -1:] - before
-        dispersion = self.spectrum.of(np.concatenate((before_events, since_events)))
         count = len(before_events)
-        factors = self._factors(before / dispersion[:count], since / dispersion[count:])
-        levels = self._table[3, first + 1 : rows] * np.exp(np.minimum(factors, 600.0))
-        self._best = first + 1 + int(np.argmax(levels))
+        dispersion = self.spectrum.of(np.concatenate((before_events, since_events)))
+        before, since = before / dispersion[:count], since / dispersion[count:]
+        worth = np.flatnonzero(_chi_square(before, since) > self._worth)
+        if not len(worth):
+            return 0.0
+        factors = self._factors(before[:, worth], since[:, worth])
+        levels = self._table[3, first + 1 : rows][worth] * np.exp(np.minimum(factors, 600.0))
+        self._best = first + 1 + int(worth[np.argmax(levels)])
         return float(levels.sum())
 
     def _factors(self, before: Floats, since: Floats) -> Floats:
@@ -226,6 +234,7 @@ class Evidence:
         self._table[:5, 0] = (0.0, ALWAYS, events, 0.0, at_us)
         self._table[5:, 0] = kept
         self._rows = self._index = 1
+        self.spectrum.cut()
 
     @property
     def e_value(self) -> float:
@@ -256,6 +265,15 @@ class Evidence:
         self._index, self._best = state["index"], state["best"]
         self.level, self.spent = state["level"], state["spent"]
         self.spectrum.restore(state["spectrum"])
+
+
+def _chi_square(before: Floats, since: Floats) -> Floats:
+    """How far apart two counts [categories, n] are: chi square of categories - 1 degrees."""
+    one, two = before.sum(axis=0), since.sum(axis=0)
+    apart = before / one - since / two
+    share = (before + since + 1e-9) / (one + two)
+    found: Floats = (apart * apart / share).sum(axis=0) * (one * two / (one + two))
+    return found
 
 
 def log_gamma(x: Floats) -> Floats:

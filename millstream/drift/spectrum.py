@@ -14,7 +14,7 @@ that go on do.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -24,42 +24,56 @@ Floats = npt.NDArray[np.float64]
 
 WINDOW: Final = 64.0
 """Differences that a level remembers. Too few: a noisy dispersion. Too many: slow to learn."""
-PRIOR: Final = 6.0
+PRIOR: Final = 12.0
 """Differences that the level below is worth where a level has few of its own."""
-CAP: Final = 16.0
 GROWTH_MAX: Final = 1.5
 """How much more a level may scatter than the one below it before it has been seen to."""
-CAUTION: Final = 0.5
-"""Standard errors by which a dispersion is taken larger than it is measured."""
+GROWTH_MIN: Final = 1.0 / 1.5
+"""How much less. Were it 1, noise alone would make dispersions grow from scale to scale."""
+SLACK: Final = 0.7
+"""A level's dispersion may be so much below the floor before the levels are summed."""
+CAP: Final = 16.0
+"""The most that one difference counts, in usual ones. Too low: blind to rare long bursts."""
+CAP_CUT: Final = 4.0
+"""The same across an alarm. Too low: bursts that raised alarms are never learnt. Too high: a
+stream of real changes goes deaf."""
+EARLY_EVENTS: Final = 400.0
+"""Dispersions are taken 1 + this / (events seen) times as large: little has been seen yet."""
+SPANNED: Final = 2
+"""Differences of a level that may span an alarm: the late one, and the one under way."""
 LEVELS_BEYOND: Final = 3
+"""Scales beyond those seen that a dispersion is guessed for."""
 
 
 class _Level:
     """Differences of neighbouring blocks of one scale."""
 
-    __slots__ = ("expected", "late", "observed", "pending", "size", "weight")
+    __slots__ = ("expected", "late", "observed", "pending", "scars", "size", "weight")
 
     def __init__(self) -> None:
         self.pending: list[float] | None = None
-        self.late: tuple[float, float, float] | None = None
+        self.late: Sequence[float] | None = None
         self.observed = 0.0
         self.expected = 0.0
         self.weight = 0.0
         self.size = 0.0
+        self.scars = 0
 
     def learn(self, observed: float, expected: float, size: float, usual: float) -> None:
         keep = 1.0 if self.weight < WINDOW else 1.0 - 1.0 / WINDOW
         self.size = size if not self.weight else self.size + (size - self.size) / (self.weight + 1)
-        self.observed = self.observed * keep + min(observed, CAP * usual * expected)
+        self.observed = self.observed * keep + min(
+            observed, (CAP_CUT if self.scars else CAP) * usual * expected
+        )
+        self.scars = max(self.scars - 1, 0)
         self.expected = self.expected * keep + expected
         self.weight = self.weight * keep + 1.0
 
     @classmethod
     def restored(cls, row: Sequence[Any]) -> _Level:
         level = cls()
-        pending, late, level.observed, level.expected, level.weight, level.size = row
-        level.pending = None if pending is None else list(pending)
-        level.late = None if late is None else (late[0], late[1], late[2])
+        for name, value in zip(cls.__slots__, row, strict=True):
+            setattr(level, name, value)
         return level
 
     def dispersion(self, prior: float) -> float:
@@ -79,12 +93,14 @@ class Spectrum:
         self.floor = floor
         self._levels: list[_Level] = []
         self._usual: list[float] = []
+        self._events = 0.0
         self._scales: Floats = np.zeros(1)
         self._values: Floats = np.ones(1)
 
     def add(self, events: float, counts: Sequence[float]) -> None:
         """One block: its events, and the counts of its categories, which sum to the events."""
         depth = 0
+        self._events += events
         block = [events, *counts]
         while True:
             if depth == len(self._levels):
@@ -104,50 +120,59 @@ class Spectrum:
 
     def _compile(self) -> None:
         """Dispersions of all levels, and from them those of windows as long as their blocks."""
-        prior, growth, size, caution = 1.0, 1.0, 1.0, 1.0
+        prior, growth, size = 1.0, 1.0, 1.0
         self._usual = []
         sizes: list[float] = []
         taken: list[float] = []
         for level in self._levels:
             if not level.weight:
                 break
-            value = max(level.dispersion(prior), self.floor)
+            value = max(level.dispersion(prior), SLACK * self.floor)
             below = self._usual[-1] if self._usual else value
             self._usual.append(value)
-            caution = 1.0 + CAUTION * (2.0 / (PRIOR + level.weight)) ** 0.5
-            taken.append(value * caution)
+            taken.append(value)
             size = level.size
             sizes.append(size)
-            growth = min(max(value / below, 1.0), GROWTH_MAX)
+            growth = min(max(value / below, GROWTH_MIN), GROWTH_MAX)
             prior = value * growth
         if not sizes:
             return
         for _ in range(LEVELS_BEYOND):
             size *= 2.0
             sizes.append(size)
-            taken.append(prior * caution)
+            taken.append(prior)
             prior *= growth
         above = taken[-1]
         for place in range(len(taken) - 1, -1, -1):
             above = taken[place] = 0.5 * (taken[place] + above)
         self._scales = np.log2(np.array(sizes))
-        self._values = np.array(taken)
+        self._values = np.maximum(np.array(taken), self.floor)
+
+    def cut(self) -> None:
+        """An alarm was raised: what spans it counts for little."""
+        for level in self._levels:
+            level.scars = SPANNED
 
     def of(self, events: Floats) -> Floats:
         """float64 [n]: the dispersion of windows of so many events, against a long reference."""
-        found: Floats = np.interp(np.log2(np.maximum(events, 1.0)), self._scales, self._values)
+        early = 1.0 + EARLY_EVENTS / max(self._events, 1.0)
+        at = np.log2(np.maximum(events, 1.0))
+        found: Floats = np.interp(at, self._scales, self._values) * early
         return found
 
-    def state(self) -> list[list[Any]]:
-        """Plain numbers, a row for each level."""
-        return [
-            [level.pending, level.late, level.observed, level.expected, level.weight, level.size]
-            for level in self._levels
-        ]
+    def state(self) -> dict[str, Any]:
+        """Plain numbers: a row for each level."""
+        return {
+            "events": self._events,
+            "levels": [
+                [getattr(level, name) for name in _Level.__slots__] for level in self._levels
+            ],
+        }
 
-    def restore(self, state: Sequence[Sequence[Any]]) -> None:
+    def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from `state()`."""
-        self._levels = [_Level.restored(row) for row in state]
+        self._events = state["events"]
+        self._levels = [_Level.restored(row) for row in state["levels"]]
         self._usual, self._scales, self._values = [], np.zeros(1), np.ones(1)
         self._compile()
 

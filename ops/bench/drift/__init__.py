@@ -1,0 +1,1 @@
+"""Drift detection on streams whose changes are known: Millstream beside River's detectors."""
