@@ -202,9 +202,9 @@ class PipeTests:
         self.run_most[keep] = np.maximum(self.run_most, tally.runs)[keep]
         keep = calm[:, _UNIT] & (powers.sum(axis=1) > 0)
         seen = self.powers.sum(axis=1) > 0
-        weight = np.where(seen, 0.1, 1.0)
+        weight = np.where(seen, 0.5, 1.0)
         self.logs[keep] += (weight * (logs - self.logs))[keep]
-        self.powers[keep] = 0.9 * self.powers[keep] + powers[keep]
+        self.powers[keep] = 0.5 * self.powers[keep] + powers[keep]
         keep = calm[:, _VANISHED]
         width = self.least.shape[1]
         now = tally.cells[:, :width] / total

@@ -2,8 +2,8 @@
 
 Season and dependence make neighbouring windows differ without any drift, so a test against
 independent draws alarms always (KS and PSI do in every window of elec2 in its own order). Here a
-feature's own history says how much its windows differ: the logarithm of the Jensen-Shannon
-distance from the recent windows has a running mean and spread, and a window counts only if it is
+feature's own history says how much its windows differ: the log odds of the Jensen-Shannon distance
+from the recent windows has a running mean and spread, and a window counts only if it is
 far above them, above what sampling gives and above what matters at all; if it is like no normal
 that is known (the profile, earlier states); and if the next window says the same against the same,
 frozen recent windows. A slow change therefore never moves a feature: it is in the PSI, as context.
@@ -31,10 +31,10 @@ class ShiftRules:
 
     warmup: int = 8
     """Windows before the first judgement. Too low trusts a spread of few; too high is blind."""
-    spreads: float = 5.0
-    """How far above its mean log distance, in standard deviations. Too low cries wolf."""
+    spreads: float = 4.0
+    """How far above its mean (log odds), in standard deviations. Too low cries wolf."""
     spread_min: float = 0.4
-    """The least standard deviation: that of a log distance of independent windows."""
+    """The least standard deviation: about what independent windows have."""
     distance_min: float = 0.02
     """Jensen-Shannon, bits; about 0.11 of PSI. What is below is no shift worth a word."""
     persist: int = 2
@@ -69,7 +69,7 @@ class ShiftTest:
         self.recent = np.zeros((count, cells))
         self.fresh = np.zeros((count, cells))
         self.normals = np.full((count, NORMALS, cells), np.nan)
-        self.mean = np.full(count, np.log(_TINY))
+        self.mean = np.full(count, _logit(np.array(_TINY)))
         self.square = np.zeros(count)
         self.streak = np.zeros(count, np.int64)
         self.back = np.zeros(count, np.int64)
@@ -114,10 +114,9 @@ class ShiftTest:
         spread = np.maximum(np.sqrt(self.square), rules.spread_min)
         # few windows estimate a spread badly: a wider margin at first, as Student's t has
         margin = rules.spreads * (1 + 4 / max(self.windows - 1, 1))
-        own = np.exp(np.minimum(self.mean + margin * spread, 0.0))
+        own = 1 / (1 + np.exp(-(self.mean + margin * spread)))
         least: Floats = np.maximum(4 * self._sampling(counts), rules.distance_min)
-        # never above what a complete change gives: nothing would be found
-        return np.clip(own, np.minimum(least, 0.9), 0.9)
+        return np.maximum(own, np.minimum(least, 0.9))
 
     def _sampling(self, counts: Ints) -> Floats:
         """Expected distance of two samples of one distribution: (c - 1) (1/n + 1/m) / (8 ln 2)."""
@@ -163,7 +162,8 @@ class ShiftTest:
         """Calm windows are the recent ones, and say how much windows differ."""
         rules = self._rules
         # windows that are more alike than chance makes them say nothing about their spread
-        seen = np.log(np.maximum(self.distance, np.maximum(self._sampling(counts), _TINY)))
+        least = np.maximum(self._sampling(counts), _TINY)
+        seen = _logit(np.clip(self.distance, np.minimum(least, 0.5), 1 - _TINY))
         if self.windows > 1:
             spread = np.maximum(np.sqrt(self.square), rules.spread_min)
             seen = np.minimum(seen, self.mean + 3 * spread) if self.windows > 4 else seen
@@ -184,6 +184,11 @@ class ShiftTest:
         for name in _STATE:
             setattr(self, name, np.array(state[name]))
         self.windows = int(self.windows)
+
+
+def _logit(share: Floats) -> Floats:
+    made: Floats = np.log(share / (1 - share))
+    return made
 
 
 _STATE = (
