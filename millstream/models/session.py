@@ -104,8 +104,13 @@ class Session:
         self.engine_note: str | None = None
         self._card = bundle.card
         self._batch_rows_max = batch_rows_max
-        self._ort = self._open(threads, provider)
-        self._trees = self._compiled(threads) if engine == "compiled" else None
+        self._trees: CompiledTrees | None = None
+        if engine == "compiled" and b"TreeEnsemble" in bundle.model_bytes:
+            # compared with one thread's answers, which are the same in every batch
+            self._ort = self._open(1, provider)
+            self._trees = self._compiled(threads)
+        if self._trees is None:
+            self._ort = self._open(threads, provider)
         elements = {port.name: _ELEMENTS[port.type] for port in self._ort.get_inputs()}
         self._reader = FeatureReader(bundle.card, elements)
         self._outputs = [bundle.card.output.scores]
@@ -226,9 +231,9 @@ class Session:
         return opened
 
     def _compiled(self, threads: int) -> CompiledTrees | None:
-        # The kernel is only loaded for those who need it.
-        if self.provider != "cpu" or b"TreeEnsemble" not in self.bundle.model_bytes:
+        if self.provider != "cpu":
             return None
+        # The kernel is only loaded for those who need it.
         try:
             from millstream.models.compiled import compile_trees  # noqa: PLC0415
         except Exception as error:  # noqa: BLE001 - numba and LLVM fail in many ways, all slow

@@ -45,6 +45,18 @@ def test_every_variant_is_compared_and_measured() -> None:
     assert (made.machine, made.measured, made.note) == (HERE, NOW, None)
 
 
+def test_two_threads_are_compared_with_one() -> None:
+    """ONNX Runtime's own two threads add in another order; compiled trees never do."""
+    grown = Grown(Seed(), ("LEQ",), 100, False)
+    node = operator_5(grown, DOUBLE, 1, False)
+    proto = model([node], [value("x", DOUBLE, "n", 4)], [value("scores", DOUBLE, "n", 1)])
+    proto.opset_import.append(helper.make_opsetid("ai.onnx.ml", 5))
+    made = tune(bundle(proto, ("a", "b", "c", "d")), HERE, count().__next__, NOW, BRIEF)
+    assert made.note is None
+    off = {(v.engine, v.threads): v.difference for v in made.variants}
+    assert off["compiled", 2] == off["compiled", 1] == off["onnxruntime", 1] == 0
+
+
 def test_a_model_without_trees_is_measured_by_onnxruntime() -> None:
     """No compiled points, and no note: there is nothing to compile."""
     ticks = count()
