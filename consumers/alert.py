@@ -260,7 +260,14 @@ def read_alarms(kafka: KafkaSettings, stream: Stream, reader: Reader) -> list[Al
 def _input(stream: Stream, kafka: KafkaSettings) -> str:
     """The incidents; where the stream has none yet, the redrives' quiet topic: the group must have
     members, so that a second program of the same slot ends the first."""
-    return stream.topic("incidents" if "incidents" in kinds_there(stream, kafka) else "redrives")
+    if "incidents" in kinds_there(stream, kafka):
+        return stream.topic("incidents")
+    _log.warning(
+        "topic %s.incidents does not exist: no incident is told of until this program is started "
+        "again after `millstream topics`",
+        stream.name,
+    )
+    return stream.topic("redrives")
 
 
 def _raise_first(couriers: Sequence[Courier]) -> None:
