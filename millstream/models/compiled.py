@@ -7,8 +7,9 @@ made; one that differs by one bit is not used, because `millstream verify` compa
 
 One thread, batches of 1,024 rows of 30 features, the whole graph, on a busy Xeon with AVX-512: 100
 trees of depth 6 took 0.62 ms (ONNX Runtime 7.9), 100 of HistGradientBoosting 0.48 (4.1), a forest
-of 200 trees of depth 12 took 5.9 (23.8). One row alone is slower (21 µs against 9), because the
-graph around the trees is a run of its own.
+of 200 trees of depth 12 took 5.9 (23.8). docs/BENCHMARKS.md has the curves. One row alone is slower
+(26 µs against 13), because the graph around the trees is a run of its own: a session leaves batches
+that small to ONNX Runtime.
 """
 
 from __future__ import annotations

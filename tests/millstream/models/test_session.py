@@ -16,7 +16,7 @@ from onnx import helper
 from millstream.errors import BundleInvalid, Stage
 from millstream.models.card import Feature, Input
 from millstream.models.pieces import STOPS_MAX
-from millstream.models.session import Scored, Session
+from millstream.models.session import COMPILED_ROWS_MIN, Scored, Session
 from tests.millstream.models.graphs import (
     BINARY,
     DOUBLE,
@@ -316,6 +316,7 @@ def test_trees_are_compiled_unless_told_otherwise() -> None:
     trees = bundle(proto)
     compiled, plain = Session(trees), Session(trees, engine="onnxruntime")
     assert (compiled.engine, plain.engine) == ("compiled", "onnxruntime")
-    rows = batch(a=[0.4, 0.5, 0.6])
-    assert compiled.score(rows).score.tolist() == plain.score(rows).score.tolist()
+    for count in (COMPILED_ROWS_MIN - 1, COMPILED_ROWS_MIN, 100):
+        rows = batch(a=np.linspace(0.4, 0.6, count))
+        assert compiled.score(rows).score.tolist() == plain.score(rows).score.tolist()
     assert Session(bundle(identity())).engine == "onnxruntime"
