@@ -85,6 +85,7 @@ class World:
     registry: RegistrySettings
     warehouse: WarehouseSettings
     programs: list[Alert] = field(default_factory=list)
+    threads: list[threading.Thread] = field(default_factory=list)
 
     @contextmanager
     def running(self, **settings: Any) -> Iterator[None]:
@@ -105,6 +106,7 @@ class World:
                 errors.append(why)
 
         thread = threading.Thread(target=run)
+        self.threads.append(thread)
         thread.start()
         try:
             wait_for(lambda: ready.is_set() or errors, "the program")
