@@ -20,6 +20,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final
+from uuid import uuid4
 
 from chdb import _chdb
 
@@ -219,21 +220,38 @@ class Warehouse:
         Up to about a million rows (max_insert_block_size) become one block in each table
         partition, hence one part, whole or not at all. Raises QueryFailed.
         """
+        path = self.scratch / f"insert-{uuid4().hex}"
+        try:
+            infile = b"FROM INFILE " + quoted(str(path)) + b" COMPRESSION 'none' FORMAT "
+            statement = b" ".join([plan.statement.rstrip(), infile + plan.format.encode()])
+            with self._session(ask) as connection:
+                if not self._parses(statement):  # it has settings of its own
+                    return self._insert_stream(connection, plan, body)
+                body.seek(plan.data_offset)
+                with path.open("wb") as copy:
+                    shutil.copyfileobj(body, copy, _FEED_BYTES)
+                return _answer(connection.query(statement, "TabSeparatedRaw"))[1]
+        except OSError as error:
+            raise failure(Code.STD_EXCEPTION, f"The data cannot be kept: {error}") from error
+        finally:
+            path.unlink(missing_ok=True)
+
+    def _insert_stream(self, connection: Any, plan: Plan, body: IO[bytes]) -> Summary:
+        """The engine's insert from memory. It hides errors of the disk, INFILE does not."""
         body.seek(plan.data_offset)
-        with self._session(ask) as connection:
-            stream = connection.send_insert(plan.statement, plan.format)
-            try:
-                while data := body.read(_FEED_BYTES):
-                    connection.insert_append(stream, data)
-            except BaseException:
-                with suppress(RuntimeError):
-                    connection.insert_cancel(stream)
-                raise
-            done = connection.insert_done(stream)
-            rows, size = done.rows_written(), done.bytes_written()
-            if not rows:
-                self._require_no_rows(connection, plan, body)
-            return Summary(rows, size, rows, size, done.elapsed())
+        stream = connection.send_insert(plan.statement, plan.format)
+        try:
+            while data := body.read(_FEED_BYTES):
+                connection.insert_append(stream, data)
+        except BaseException:
+            with suppress(RuntimeError):
+                connection.insert_cancel(stream)
+            raise
+        done = connection.insert_done(stream)
+        rows, size = done.rows_written(), done.bytes_written()
+        if not rows:
+            self._require_no_rows(connection, plan, body)
+        return Summary(rows, size, rows, size, done.elapsed())
 
     def _require_no_rows(self, connection: Any, plan: Plan, body: IO[bytes]) -> None:
         """Raise QueryFailed if the data of an insert that wrote nothing has rows.
