@@ -83,6 +83,11 @@ class Assignment:
     def __init__(self, consumer: Consumer) -> None:
         self.consumer = consumer
         self.positions = Positions()
+        self.ends: dict[Partition, int] = {}  # where logs last ended, if the client asks for EOF
+
+    def is_at_end(self, partition: Partition) -> bool:
+        """Whether it was read to where its log last ended."""
+        return (self.positions.expected(partition) or 0) <= self.ends.get(partition, -1)
 
     def seek(self, partition: Partition, offset: int) -> None:
         """Read this partition from `offset` on; nothing of it is in hand."""
@@ -104,6 +109,7 @@ class Assignment:
 
     def read_on(self, partition: Partition, offset: int) -> None:
         """Read this partition from `offset` on; what of it is in hand stays so."""
+        self.ends.pop(partition, None)
         ask("seeking", lambda: self.consumer.seek(TopicPartition(*partition, offset)))
 
     def rewind_to_committed(self) -> None:
@@ -124,13 +130,23 @@ class Assignment:
 
 
 class Loop:
-    """Polls until `stop` is set, and leaves the group in order."""
+    """Polls until `stop` is set, and leaves the group in order.
 
-    def __init__(self, assignment: Assignment, program: Program, stop: threading.Event) -> None:
+    together: the group is of the first topic; a partition of another goes where its number goes.
+    """
+
+    def __init__(
+        self,
+        assignment: Assignment,
+        program: Program,
+        stop: threading.Event,
+        together: bool = False,
+    ) -> None:
         self._assignment = assignment
         self._consumer = assignment.consumer
         self._program = program
         self._stop = stop
+        self._together = together
         self._moved: set[Partition] = set()
         self._unplaced: set[Partition] = set()  # assigned, but `place` could not be asked
         self._latched: MillstreamError | None = None
@@ -142,7 +158,7 @@ class Loop:
     def run(self) -> None:
         """Returns when stopped. Raises what the program or Kafka raised."""
         self._consumer.subscribe(
-            list(self._program.topics),
+            list(self._program.topics[: 1 if self._together else None]),
             on_assign=self._on_assign,
             on_revoke=self._on_revoke,
             on_lost=self._on_revoke,
@@ -256,7 +272,9 @@ class Loop:
     def _is_record(self, message: Message) -> bool:
         """False for what librdkafka tells in a record's place. Raises what must end the loop."""
         error = message.error()
-        if error is not None and error.code() != KafkaError._PARTITION_EOF:
+        if error is not None and error.code() == KafkaError._PARTITION_EOF:
+            self._assignment.ends[_partition(message)] = message.offset() or 0
+        elif error is not None:
             self._on_error(error)
         return error is None
 
@@ -328,9 +346,13 @@ class Loop:
         self._assignment.seek(partition, again)
         return True
 
+    def _moving(self, parts: list[TopicPartition]) -> list[Partition]:
+        topics = self._program.topics if self._together else ()
+        return [(topic, part.partition) for part in parts for topic in topics or (part.topic,)]
+
     def _on_assign(self, consumer: Consumer, assigned: list[TopicPartition]) -> None:
         """Never raises: librdkafka would drop records. What went wrong is raised by `step`."""
-        partitions = [(part.topic, part.partition) for part in assigned]
+        partitions = self._moving(assigned)
         self._moved |= set(partitions)
         if partitions:
             _log.info("assigned %s", _shown(partitions))
@@ -350,17 +372,18 @@ class Loop:
 
     def _on_revoke(self, consumer: Consumer, revoked: list[TopicPartition]) -> None:
         """Never raises, as `_on_assign`."""
-        partitions = [(part.topic, part.partition) for part in revoked]
+        partitions = self._moving(revoked)
         self._moved |= set(partitions)
         _log.info("revoked %s", _shown(partitions))
         try:
             for partition in partitions:
                 self._assignment.positions.fence(partition)
+                self._assignment.ends.pop(partition, None)
                 self._holes.pop(partition, None)
                 self._real_holes.pop(partition, None)
                 self._unplaced.discard(partition)
             self._program.leave(partitions)
-            consumer.incremental_unassign(revoked)
+            consumer.incremental_unassign([TopicPartition(*p) for p in partitions])
         except Exception as why:  # noqa: BLE001 - see the docstring
             self._latched = ClientLost("Kafka", f"giving partitions up failed: {why!r}")
 

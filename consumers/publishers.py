@@ -223,6 +223,7 @@ class AtLeastOnce:
     """
 
     guarantee = "at_least_once"
+    program = "scorer"
 
     def __init__(
         self, kafka: KafkaSettings, settings: ScorerSettings, group: str, route: Route
@@ -234,7 +235,7 @@ class AtLeastOnce:
             | {"delivery.report.only.error": True, "on_delivery": self._failures, "linger.ms": 2}
         )
         self._wait_s = settings.call_s_max / 2
-        self._crash = CrashPoint("scorer", os.environ)
+        self._crash = CrashPoint(self.program, os.environ)
 
     def open(self) -> None:
         pass
@@ -243,16 +244,20 @@ class AtLeastOnce:
         """Steps 2 to 4, without a transaction around them."""
         produce(self._producer, output, self._route)
         self._crash.after(2)
+        self.deliver()
+        self._crash.after(3)
+        offsets = _topic_offsets(self._route, output)
+        ask("committing", lambda: consumer.commit(offsets=offsets, asynchronous=False))
+        self._crash.after(4)
+
+    def deliver(self) -> None:
+        """Return when the broker has everything; raise where it has not."""
         left = self._producer.flush(self._wait_s)
         cause, self._failures.first = self._failures.first, None
         if cause is not None:
             raise _undelivered(cause, self._failures.topic)
         if left:
             raise ClientLost("Kafka", f"{left} records were not delivered in {self._wait_s:.0f} s")
-        self._crash.after(3)
-        offsets = _topic_offsets(self._route, output)
-        ask("committing", lambda: consumer.commit(offsets=offsets, asynchronous=False))
-        self._crash.after(4)
 
     def close(self) -> None:
         self._producer.flush(self._wait_s)

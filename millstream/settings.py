@@ -173,12 +173,30 @@ class AlertsSettings(_Settings):
         return self
 
 
+class JoinSettings(_Settings):
+    """MILLSTREAM_JOIN_*: the join of predictions and outcomes."""
+
+    slot: Annotated[int, Field(ge=0)] = 0
+    """Names this process among its group's. Two joins with one slot fence each other."""
+    transaction_records_max: Annotated[int, Field(ge=1, le=1_000_000)] = 20_000
+    """Too low pays a commit too often; too high holds more memory and repeats more on an abort."""
+    transaction_timeout_ms: Annotated[int, Field(ge=1_000, le=900_000)] = 30_000
+    """Above the slowest batch, or the broker fences the join; too high blocks readers longer
+    after a crash."""
+    call_s_max: Annotated[float, Field(gt=0)] = 60.0
+    """The watchdog ends the process when one transaction call lasts longer."""
+    held_max: Annotated[int, Field(ge=1, le=1_000_000_000)] = 1_000_000
+    """Predictions held of one partition, and outcomes that wait. Too low gives predictions up
+    before their outcomes come; too high holds more memory: about 0.7 kB each."""
+
+
 PARTS: dict[str, type[_Settings]] = {
     "KAFKA": KafkaSettings,
     "REGISTRY": RegistrySettings,
     "WAREHOUSE": WarehouseSettings,
     "SCORER": ScorerSettings,
     "SINK": SinkSettings,
+    "JOIN": JoinSettings,
     "ALERTS": AlertsSettings,
 }
 S = TypeVar("S", bound=_Settings)

@@ -1,4 +1,4 @@
-"""`millstream score` and `millstream sink`: the programs that run for ever."""
+"""`millstream score`, `sink` and `join`: the programs that run for ever."""
 
 from __future__ import annotations
 
@@ -101,6 +101,51 @@ def sink(
         settings,
         stop,
         lambda _: _announce(ready_file),
+    )
+
+
+def join(
+    path: StreamPath,
+    kafka: Kafka = None,
+    registry: RegistryUrl = None,
+    slot: Annotated[
+        int | None,
+        typer.Option(help="Which of several joins this is. Else MILLSTREAM_JOIN_SLOT, or 0."),
+    ] = None,
+    rebuild: Annotated[
+        bool, typer.Option(help="Make lost state anew by reading both topics again.")
+    ] = False,
+    ready_file: ReadyFile = None,
+) -> None:
+    """Join a stream's predictions with their outcomes until stopped.
+
+    Reads NAME.predictions and NAME.outcomes; writes NAME.labelled (labelled, corrected or, after
+    label.outcome_wait_s without an outcome, never_labelled) and its own state, NAME.join-state, in
+    one Kafka transaction a batch on a real broker. Several can share a stream, each with a slot of
+    its own.
+
+    Example: millstream join examples/loans/stream.toml --kafka 127.0.0.1:9092
+    """
+    from consumers.join import run_join
+    from consumers.topics import require_topics
+    from millstream.settings import JoinSettings, from_environment
+    from millstream.stream import Stream
+    from ops.process import stop_requests
+
+    log_to_stderr()
+    stop = stop_requests()
+    stream = Stream.load(path)
+    brokers = kafka_settings(kafka)
+    settings = from_environment(JoinSettings, os.environ, slot=slot)
+    require_topics(stream, brokers, ["labelled", "join_state"])
+    run_join(
+        stream,
+        brokers,
+        registry_settings(registry),
+        settings,
+        stop,
+        lambda _: _announce(ready_file),
+        rebuild=rebuild,
     )
 
 

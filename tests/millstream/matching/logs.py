@@ -24,7 +24,7 @@ def schema_of(schema_id: int) -> str:
     """The registry of these tests."""
     if schema_id not in _SCHEMAS:
         raise RecordRefused(Stage.FRAME, "unknown_schema_id", "unknown")
-    return contract(_SCHEMAS[schema_id]).text
+    return contract(_SCHEMAS[schema_id], 1).text
 
 
 def _encode(schema_id: int, columns: dict[str, list[object]]) -> list[bytes]:

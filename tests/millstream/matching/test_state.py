@@ -215,7 +215,7 @@ def _outputs(
         side = dice.randrange(2)
         batch = logs[side][read[side] : read[side] + dice.randint(1, 5)]
         if side:
-            learn(at, *batch)  # type: ignore[arg-type]
+            learn(at, *batch)
         else:
             names = [f"{read[0] + n}".encode() for n in range(len(batch))]
             at.predict([p[0] for p in batch], names, [p[1] for p in batch])  # type: ignore[misc]
