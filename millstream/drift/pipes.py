@@ -84,6 +84,8 @@ class PipeTests:
                 self.least[place, 1 : kinds - 1] = np.array(feature.counts[1:-1]) / rows
         self.powers = np.zeros_like(self._reference_powers)
         self.logs = self._reference_logs.copy()
+        self.doubt = np.zeros(len(features), np.int64)
+        self.doubt_mark = np.full((len(features), 2), -1, np.int64)
         self.on = np.zeros((len(features), len(KINDS)), np.bool_)
         self.since = np.full((len(features), len(KINDS), 2), -1, np.int64)
         self.windows = 0
@@ -94,6 +96,7 @@ class PipeTests:
         nulls = tally.cells[:, -1] / total
         vanished, worst = self._vanished(tally, total)
         powers, logs = tally.magnitudes, self._mean_logs(tally)
+        self._doubt(powers, logs, tally.marks[:, OUTSIDE])
         begins = np.stack(
             [
                 self._null_jump(nulls, total),
@@ -143,6 +146,18 @@ class PipeTests:
         seen = self.powers.sum(axis=1) > 0
         return found & (~seen | self._shifted(powers, logs, self.powers, self.logs))
 
+    def _doubt(self, powers: Ints, logs: Floats, outside: Ints) -> None:
+        """Note windows whose magnitudes differ: the first may have values of both units.
+
+        It must not count among the calm ones, or the next would not differ from them; three in a
+        row are the stream's own way.
+        """
+        seen = (self.powers.sum(axis=1) > 0) & (powers.sum(axis=1) > 0)
+        differs = ~seen | (np.abs(logs - self.logs) >= self._rules.unit_log2 / 2)
+        fresh = differs & (self.doubt == 0)
+        self.doubt_mark[fresh] = outside[fresh]
+        self.doubt = np.where(differs & seen, self.doubt + 1, 0)
+
     def _shifted(self, powers: Ints, logs: Floats, before: Floats, before_logs: Floats) -> Any:
         rules = self._rules
         enough = (powers.sum(axis=1) >= rules.unit_rows) & (before.sum(axis=1) >= rules.unit_rows)
@@ -173,8 +188,7 @@ class PipeTests:
         starts[...] = first
         starts[:, _NULLS] = tally.marks[:, NULL]
         starts[:, _STUCK] = tally.longest_mark
-        outside = tally.marks[:, OUTSIDE]
-        starts[:, _UNIT] = np.where(outside >= 0, outside, starts[:, _UNIT])
+        starts[:, _UNIT] = self.doubt_mark
         return np.where(starts >= 0, starts, np.array(first))
 
     def _sign(
@@ -200,7 +214,8 @@ class PipeTests:
         self.null_most[keep] = np.maximum(self.null_most, nulls)[keep]
         keep = calm[:, _STUCK]
         self.run_most[keep] = np.maximum(self.run_most, tally.runs)[keep]
-        keep = calm[:, _UNIT] & (powers.sum(axis=1) > 0)
+        known = (self.doubt == 0) | (self.doubt >= 3)
+        keep = calm[:, _UNIT] & (powers.sum(axis=1) > 0) & known
         seen = self.powers.sum(axis=1) > 0
         weight = np.where(seen, 0.5, 1.0)
         self.logs[keep] += (weight * (logs - self.logs))[keep]
@@ -232,5 +247,6 @@ def _slid(histogram: Floats, by: int) -> Floats:
 
 
 _STATE = (
-    "null_most", "run_most", "least", "powers", "logs", "on", "since", "windows",
+    "null_most", "run_most", "least", "powers", "logs", "doubt", "doubt_mark", "on", "since",
+    "windows",
 )  # fmt: skip
