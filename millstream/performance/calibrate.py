@@ -46,6 +46,10 @@ class Curve:
         """[n] whether each score lies where the curve has seen labels."""
         return (scores >= self.low) & (scores <= self.high)
 
+    def mirrored(self) -> Curve:
+        """The curve of the opposite: 1 - s to 1 - q."""
+        return Curve(1 - self.knots[::-1], 1 - self.values[::-1], 1 - self.high, 1 - self.low)
+
 
 def fit(scores: Floats, hits: Floats) -> Curve:
     """The better of the two curves for [n] scores and what came true (0 or 1); n >= 1."""

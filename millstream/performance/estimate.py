@@ -51,9 +51,9 @@ class Calibration:
     """Curves of one version at one time; rows: labels behind them.
 
     sides: from the predicted label's confidence to how often it was right, for each predicted
-    label that has labels enough, else of all together: so the level is right on each side, even
-    where confidence means the opposite of what it did. each: of every label's own probability,
-    with more than two of them, to share out what is left.
+    label of two, so that the level is right on each side, even where confidence means the opposite
+    of what it did; of more, one for all. each: of every label's own probability, with more than two
+    of them, to share out what is left.
     """
 
     classes: Classes
@@ -91,17 +91,25 @@ def calibrate(raw: Floats, truth: Ints, predicted: Ints, classes: Classes) -> Ca
     """Curves from n labelled answers of one version, n >= 1; a truth of no class is a miss."""
     sure = raw[np.arange(len(raw)), predicted]
     hits = (truth == predicted).astype(np.float64)
-    pooled = fit(sure, hits)
-    sides = []
-    for number in range(classes.count):
-        ours = predicted == number
-        enough = classes.count == 2 and int(ours.sum()) >= SIDE_ROWS_MIN
-        sides.append(fit(sure[ours], hits[ours]) if enough else pooled)
+    if classes.count == 2:
+        sides = [_side(raw, truth, predicted, number) for number in (0, 1)]
+    else:
+        sides = [fit(sure, hits)] * classes.count
     each = [
         beta(raw[:, number], (truth == number).astype(np.float64))
         for number in range(classes.count if classes.count > 2 else 0)
     ]
     return Calibration(classes, tuple(sides), tuple(each), len(truth))
+
+
+def _side(raw: Floats, truth: Ints, predicted: Ints, number: int) -> Curve:
+    """Confidence to hits of the answers that predict one of two labels; where these are few, by
+    the curve of all answers, which rises from one label to the other."""
+    ours = predicted == number
+    if int(ours.sum()) >= SIDE_ROWS_MIN:
+        return fit(raw[ours, number], (truth[ours] == number).astype(np.float64))
+    rising = fit(raw[:, 1], (truth == 1).astype(np.float64))
+    return rising if number else rising.mirrored()
 
 
 @dataclass(frozen=True, slots=True)
