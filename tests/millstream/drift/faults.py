@@ -141,7 +141,7 @@ ELEC2_FAULTS = (
 
 def loans(seed: int) -> Source:
     """ROWS generated events."""
-    times = START_US + np.arange(ROWS) * EVENT_US
+    times = START_US + np.arange(ROWS, dtype=np.int64) * EVENT_US
     return Source(events(ROWS, seed), ORDER, times, categories=CATEGORIES)
 
 
@@ -153,7 +153,7 @@ def elec2() -> Source:
     order = ("day", "period", "nswprice", "nswdemand", "vicprice", "vicdemand", "transfer")
     times = pd.to_datetime(frame["event_time"]).astype("datetime64[us]").astype("int64")
     columns = {name: frame[name].to_numpy(dtype=np.float64, copy=True) for name in order}
-    return Source(columns, order, times.to_numpy(), reference=9_000)
+    return Source(columns, order, np.asarray(times, np.int64), reference=9_000)
 
 
 def watched(fault: Fault, source: Source, seed: int, delay: int = 0) -> list[Incident]:

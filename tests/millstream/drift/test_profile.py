@@ -31,7 +31,7 @@ def _columns(rows: int = 1_000, seed: int = 1) -> dict[str, Any]:
         "pay": pay,
         "age": rng.integers(20, 30, rows),
         "flat": np.full(rows, 3.5),
-        "region": rng.choice(["n", "s", None], rows),
+        "region": rng.choice(np.array(["n", "s", None]), rows),
     }
 
 

@@ -45,7 +45,8 @@ def _autocorrelated(seed: int) -> Values:
 
 
 def _seasonal(seed: int) -> Values:
-    return _drawn(seed) + 2 * np.sin(np.arange(ROWS) / 500)[:, None]
+    wave: Values = np.sin(np.arange(ROWS) / 500)
+    return _drawn(seed) + 2 * wave[:, None]
 
 
 def _trend(seed: int) -> Values:
@@ -53,7 +54,8 @@ def _trend(seed: int) -> Values:
 
 
 def _heavy(seed: int) -> Values:
-    return np.random.default_rng(seed).standard_t(1.5, size=(ROWS, 5))
+    made: Values = np.random.default_rng(seed).standard_t(1.5, size=(ROWS, 5))
+    return made
 
 
 @pytest.mark.parametrize("kind", [_drawn, _bursty, _autocorrelated, _seasonal, _trend, _heavy])

@@ -21,7 +21,7 @@ def _columns(rows: int, seed: int) -> dict[str, Any]:
     return {
         "wild": wild,
         "few": np.repeat(rng.integers(0, 3, rows // 5 + 1), 5)[:rows].astype(np.float64),
-        "text": rng.choice(["a", "b", "c", None], rows, p=[0.6, 0.2, 0.1, 0.1]),
+        "text": rng.choice(np.array(["a", "b", "c", None]), rows, p=[0.6, 0.2, 0.1, 0.1]),
     }
 
 
