@@ -122,7 +122,7 @@ def _show(stream: Stream, made: Report, notes: Sequence[str]) -> None:
 
     # a file or a pipe gets whole lines; a terminal gets its own width
     console = Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
-    wanted = _CLASSES if console.width >= WIDTH else _NARROW
+    wanted: Sequence[str] = _CLASSES if console.width >= WIDTH else _NARROW
     wanted = _VALUES if stream.label.kind == "regression" else wanted
     width = _span(made.width_us)
     if not made.versions:
