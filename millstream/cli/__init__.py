@@ -15,6 +15,7 @@ from millstream.cli import (
     alerts,
     bundle,
     check,
+    drift,
     init,
     letters,
     performance,
@@ -25,6 +26,7 @@ from millstream.cli import (
     tail,
     up,
     verify,
+    watch,
 )
 from millstream.errors import MillstreamError, OperatorNeeded
 
@@ -44,6 +46,7 @@ for _command in (
     up.up,
     programs.score,
     programs.sink,
+    watch.watch,
     programs.join,
     produce.produce,
     tail.tail,
@@ -59,6 +62,7 @@ for _command in (
 app.add_typer(letters.app)
 app.add_typer(alerts.app)
 app.add_typer(bundle.app)
+app.add_typer(drift.app)
 
 
 def main() -> None:

@@ -19,9 +19,11 @@ if TYPE_CHECKING:
 
 app = typer.Typer(name="drift", help="The drift monitor.", no_args_is_help=True)
 _ROWS = """
-SELECT if(label IS NULL, NULL, label != predicted) AS error, known_at AS at
-FROM {{database}}.labelled_now WHERE label IS NOT NULL AND predicted IS NOT NULL
-ORDER BY known_at DESC LIMIT {rows}
+SELECT toFloat64(assumeNotNull(label != predicted)) AS error,
+       toUnixTimestamp64Micro(assumeNotNull(known_at)) / 1e6 AS at
+FROM {database}.labelled_now
+WHERE label IS NOT NULL AND predicted IS NOT NULL AND known_at IS NOT NULL
+ORDER BY known_at DESC, source_partition, source_offset LIMIT {rows}
 """
 
 
@@ -125,8 +127,7 @@ def _stored(stream: Stream, url: str | None, rows: int) -> tuple[Any, float | No
 
     warehouse = Warehouse.connect(warehouse_settings(url))
     try:
-        sql = _ROWS.format(rows=rows).replace("{database}", stream.name)
-        table = warehouse.table(sql)
+        table = warehouse.table(_ROWS.format(database=stream.name, rows=rows))
     finally:
         warehouse.close()
     errors = table.column("error").to_numpy().astype(np.float64)[::-1]

@@ -39,7 +39,7 @@ class EDetector(base.DriftDetector):
     ...     detector.update(x)
     ...     if detector.drift_detected:
     ...         print(f"change of about {detector.change.since_events:.0f} events ago found at {i}")
-    change of about 72 events ago found at 2071
+    change of about 80 events ago found at 2063
 
     References
     ----------

@@ -52,7 +52,7 @@ class _Level:
 
     def __init__(self) -> None:
         self.pending: list[float] | None = None
-        self.late: Sequence[float] | None = None
+        self.late: list[float] | None = None
         self.observed = 0.0
         self.expected = 0.0
         self.weight = 0.0
@@ -177,7 +177,7 @@ class Spectrum:
         self._compile()
 
 
-def _difference(one: list[float], two: list[float]) -> tuple[float, float, float]:
+def _difference(one: list[float], two: list[float]) -> list[float]:
     """Observed squared difference, the same expected of independent trials, and the block size."""
     n, m = one[0], two[0]
     both = n + m
@@ -187,4 +187,4 @@ def _difference(one: list[float], two: list[float]) -> tuple[float, float, float
         observed += (a / n - b / m) ** 2
         expected += share * (1.0 - share)
     unbiased = both / (both - 1.0) if both > 1.0 else 1.0
-    return observed * n * m / both, expected * unbiased, both / 2.0
+    return [observed * n * m / both, expected * unbiased, both / 2.0]
