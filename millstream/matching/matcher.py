@@ -175,8 +175,8 @@ class Matcher:
                 raise InvariantBroken(
                     f"the join's state of partition {partition} lacks chunk {sequence}: "
                     "records of its topic were deleted by another than the join",
-                    "See README, 'The join lost its state'; its topic must be compacted, without "
-                    "a retention time",
+                    "See docs/JOIN.md, 'The join lost its state'; its topic must be compacted, "
+                    "without a retention time",
                 )
         chunks = [found[sequence] for sequence in needed]
         for chunk in chunks:

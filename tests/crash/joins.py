@@ -15,10 +15,11 @@ from consumers.kafka import producer_config
 from consumers.registry import Registry, subject_of
 from consumers.topics import create_topics
 from millstream.columnar import FRAME_BYTES, frame
-from millstream.contracts import contract
+from millstream.contracts import contract, topic_table
 from millstream.matching import Matcher
 from millstream.settings import KafkaSettings, RegistrySettings
 from millstream.stream import Stream
+from ops.kafka.embedded import EmbeddedBroker
 from ops.process import Child
 from tests.crash.audit import committed
 from tests.millstream.matching.logs import (
@@ -39,19 +40,35 @@ Log = dict[int, list[tuple[bytes, int]]]
 
 
 class JoinBed:
-    """A stream `name` of two partitions; what is published to it, and who joins it."""
+    """A stream `name` of two partitions; what is published to it, and who joins it.
 
-    def __init__(self, folder: Path, name: str, kafka: str, registry: str) -> None:
+    embedded: the mock cluster, where it is one; nothing is aborted then.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        kafka: str,
+        registry: str,
+        embedded: EmbeddedBroker | None = None,
+    ) -> None:
         self.folder = folder
         self.stream = _stream(folder, name)
-        self.kafka = KafkaSettings(bootstrap=kafka)
+        self.kafka = KafkaSettings(
+            bootstrap=kafka, embedded=embedded is not None, session_timeout_ms=6_000
+        )
         self.environment = {
             "MILLSTREAM_KAFKA_BOOTSTRAP": kafka,
             "MILLSTREAM_KAFKA_SESSION_TIMEOUT_MS": "6000",
             "MILLSTREAM_REGISTRY_URL": registry,
             "MILLSTREAM_JOIN_TRANSACTION_RECORDS_MAX": "300",
         }
-        create_topics(self.stream, self.kafka)
+        if embedded is None:
+            create_topics(self.stream, self.kafka)
+        else:
+            for topic in topic_table().values():
+                embedded.create_topic(topic.name(name), PARTITIONS)
         client = Registry(RegistrySettings(url=registry))
         self._ids = {
             kind: client.register(subject_of(self.stream.topic(kind)), contract(subject, 1).text)
@@ -86,7 +103,8 @@ class JoinBed:
                 left.append(("outcomes", partition, outcome, at))
         order = sorted(left, key=lambda _: dice.random())
         self._send(order)
-        self._abort([f"X-{first}-{n}" for n in range(50)])
+        if not self.kafka.embedded:
+            self._abort([f"X-{first}-{n}" for n in range(50)])
 
     def end(self) -> None:
         """Both topics go on beyond the wait: what has no outcome gets none any more."""
