@@ -190,6 +190,27 @@ class JoinSettings(_Settings):
     before their outcomes come; too high holds more memory: about 0.7 kB each."""
 
 
+class WatchSettings(_Settings):
+    """MILLSTREAM_WATCH_*: the drift watch."""
+
+    key: SecretStr | None = None
+    """At least 32 bytes that seal its state; without it the key file holds them."""
+    key_file: str | None = None
+    """Made at the first start. Else .watch.key beside stream.toml."""
+    batch_records_max: Annotated[int, Field(ge=1, le=1_000_000)] = 20_000
+    """Too low wastes time on small batches; too high holds more memory."""
+    commit_s: Annotated[float, Field(ge=0, le=60)] = 1.0
+    """State and findings are written so often, and at once where there is an incident. Too low
+    writes much state; too high shows readings late, and repeats more work after a crash."""
+    held_max: Annotated[int, Field(ge=1, le=10_000_000)] = 50_000
+    """Records of a partition that wait for the others' before it is paused. Too low reads in small
+    pieces; too high holds more memory."""
+    transaction_timeout_ms: Annotated[int, Field(ge=1_000, le=900_000)] = 30_000
+    """Too low and the broker fences a slow watch; too high blocks readers longer after a crash."""
+    call_s_max: Annotated[float, Field(gt=0)] = 60.0
+    """The watchdog ends the process when one transaction call lasts longer."""
+
+
 PARTS: dict[str, type[_Settings]] = {
     "KAFKA": KafkaSettings,
     "REGISTRY": RegistrySettings,
@@ -197,6 +218,7 @@ PARTS: dict[str, type[_Settings]] = {
     "SCORER": ScorerSettings,
     "SINK": SinkSettings,
     "JOIN": JoinSettings,
+    "WATCH": WatchSettings,
     "ALERTS": AlertsSettings,
 }
 S = TypeVar("S", bound=_Settings)

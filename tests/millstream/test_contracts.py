@@ -191,6 +191,7 @@ def test_every_value_in_the_table_is_a_contract() -> None:
     values = {kind: topic.value for kind, topic in topic_table().items()}
     assert values.pop("events") == "the stream's own event schema"
     assert values.pop("dead_letters").endswith("headers: dead_letter")
+    assert values.pop("watch_state").startswith("the watch's sealed state")
     assert set(values.values()) <= subjects
 
 

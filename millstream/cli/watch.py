@@ -1,0 +1,60 @@
+"""`millstream watch`: the drift watch of a stream."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated
+
+import typer
+
+from millstream.cli.options import (
+    Kafka,
+    ReadyFile,
+    RegistryUrl,
+    StreamPath,
+    kafka_settings,
+    log_to_stderr,
+    registry_settings,
+)
+
+
+def watch(
+    path: StreamPath,
+    kafka: Kafka = None,
+    registry: RegistryUrl = None,
+    rebuild: Annotated[
+        bool, typer.Option(help="Forget the state: read the topics from their beginning.")
+    ] = False,
+    ready_file: ReadyFile = None,
+) -> None:
+    """Watch a stream for drift until stopped: its inputs, its predictions, and their loss.
+
+    Reads NAME.events, NAME.predictions and NAME.labelled (`millstream join` writes it); writes
+    NAME.drift, NAME.incidents and its own state, NAME.watch-state, in one Kafka transaction on a
+    real broker. One process watches all partitions of a stream: a second one takes its place. The
+    state is sealed with MILLSTREAM_WATCH_KEY, or with the key in .watch.key beside stream.toml,
+    which is made at the first start.
+
+    Example: millstream watch examples/loans/stream.toml --kafka 127.0.0.1:9092
+    """
+    from consumers.topics import require_topics
+    from consumers.watch import run_watch
+    from millstream.settings import WatchSettings, from_environment
+    from millstream.stream import Stream
+    from ops.process import stop_requests, write_ready_file
+
+    log_to_stderr()
+    stop = stop_requests()
+    stream = Stream.load(path)
+    brokers = kafka_settings(kafka)
+    settings = from_environment(WatchSettings, os.environ)
+    require_topics(stream, brokers, ["labelled", "drift", "incidents", "watch_state"])
+    run_watch(
+        stream,
+        brokers,
+        registry_settings(registry),
+        settings,
+        stop,
+        lambda _: write_ready_file(ready_file, str(os.getpid())) if ready_file else None,
+        rebuild=rebuild,
+    )
