@@ -59,7 +59,8 @@ def _land(warehouse: Warehouse, stream: Stream, topic: Topic, values: list[bytes
 
 
 def _golden(subject: str) -> list[bytes | None]:
-    lines = (SCHEMAS / "golden" / f"{subject}.v1.hex").read_text("utf-8").split()
+    newest = max((SCHEMAS / "golden").glob(f"{subject}.v*.hex"), key=lambda path: path.name)
+    lines = newest.read_text("utf-8").split()
     return [bytes.fromhex(line) for line in lines]
 
 

@@ -1,15 +1,11 @@
-"""ClickHouse as the sink sees it: the same tests over HTTP and in the process (chDB).
-
-chDB allows one folder in a process: every test of this session that opens it uses this one.
-"""
+"""ClickHouse as the sink sees it: the same tests over HTTP and in the process (chDB)."""
 
 from __future__ import annotations
 
 import socket
 import subprocess
 import sys
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -31,45 +27,17 @@ from millstream.records import TIME_US_MAX
 from millstream.settings import WarehouseSettings
 from millstream.stream import Stream
 from millstream.warehouse.blocks import Block, Finding, Look, Pending, Source, judge
-from millstream.warehouse.rows import LetterRows, event_rows, prediction_rows
+from millstream.warehouse.rows import LetterRows, prediction_rows
 from tests.consumers.warehouses import (
     PASSWORD,
     READY_S_MAX,
     avro,
     block_of,
+    insert,
     records_of,
     serve,
     stream_in,
 )
-
-
-@pytest.fixture(scope="session")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarehouseSettings]:
-    """How to reach a server over HTTP."""
-    process, url = serve(tmp_path_factory.mktemp("served"))
-    yield WarehouseSettings(url=url, username="default", password=SecretStr(PASSWORD))
-    process.terminate()
-    assert process.wait(READY_S_MAX) == 0
-
-
-@pytest.fixture(scope="session")
-def in_process(tmp_path_factory: pytest.TempPathFactory) -> WarehouseSettings:
-    """How to reach the one in the process."""
-    return WarehouseSettings(url=f"chdb:{tmp_path_factory.mktemp('chdb')}/deep/db")
-
-
-@pytest.fixture(params=["served", "in_process"])
-def warehouse(request: pytest.FixtureRequest) -> Iterator[Warehouse]:
-    """A client of each in turn."""
-    made = Warehouse.connect(request.getfixturevalue(request.param))
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def stream(tmp_path: Path) -> Stream:
-    """A stream whose database no other test has."""
-    return stream_in(tmp_path, f"s{uuid.uuid4().hex[:12]}")
 
 
 @pytest.fixture
@@ -108,36 +76,6 @@ def test_a_migration_that_was_changed_is_refused(warehouse: Warehouse, stream: S
     )
     with pytest.raises(ContractMismatch, match="migration 001_events was applied"):
         migrate(warehouse, stream)
-
-
-def test_a_promoted_field_widens_its_column(
-    warehouse: Warehouse, stream: Stream, tmp_path: Path
-) -> None:
-    """The old rows stay, the new ones fit; until then the sink does not start."""
-    old = stream_in(tmp_path, stream.name, {"name": "m", "type": "int"})
-    migrate(warehouse, old)
-    schema = old.schema_of_event.text
-    _insert(warehouse, old, [avro(schema, {"id": "1", "at": 0, "n": 1, "m": -7})], 0)
-    new = stream_in(tmp_path, stream.name, {"name": "m", "type": "long"})
-    with pytest.raises(OperatorNeeded, match="millstream migrate"):
-        require_tables(warehouse, new)
-    migrate(warehouse, new)
-    require_tables(warehouse, new)
-    schema = new.schema_of_event.text
-    _insert(warehouse, new, [avro(schema, {"id": "2", "at": 0, "n": 1, "m": 2**40})], 1)
-    rows = warehouse.query(f"SELECT m FROM {stream.name}.events ORDER BY kafka_offset")
-    assert rows == [(-7,), (2**40,)]
-
-
-def _insert(
-    warehouse: Warehouse, stream: Stream, values: list[bytes | None], first: int = 0
-) -> None:
-    """These events' rows, as the sink inserts them."""
-    topic = stream.topic("events")
-    rows = event_rows(stream, lambda _: stream.schema_of_event.text)
-    pending = Pending(Source("events", topic, 0), first - 1)
-    pending.add(rows.rows(records_of(topic, values, first)), 0.0)
-    Tables(warehouse, stream.name).insert(pending.cut(len(values)), 0)
 
 
 def test_an_inserted_block_is_found(warehouse: Warehouse, stream: Stream, tables: Tables) -> None:
@@ -240,7 +178,7 @@ def test_every_avro_type_is_read_back_as_it_was_published(
     wide = stream_in(tmp_path, stream.name, *fields)
     migrate(warehouse, wide)
     values = {"id": "1", "at": 0, "n": 1} | {f"f{n}": v for n, (_, v, _) in enumerate(_TYPES)}
-    _insert(warehouse, wide, [avro(wide.schema_of_event.text, values), b"unreadable"])
+    insert(warehouse, wide, [avro(wide.schema_of_event.text, values), b"unreadable"])
     columns = []
     for n, (kind, _, _) in enumerate(_TYPES):
         name = kind.get("logicalType", "") if isinstance(kind, dict) else str(kind)
@@ -288,45 +226,6 @@ def test_rows_of_all_three_tables_are_taken(warehouse: Warehouse, stream: Stream
 
 def _no_schema(_: int) -> str:
     raise AssertionError("nothing is framed here")
-
-
-def test_rows_older_than_a_field_read_as_their_events_do(
-    warehouse: Warehouse, stream: Stream, tmp_path: Path
-) -> None:
-    """The value under the field's former name, else its default; an unreadable event has neither.
-    A row that says null keeps it."""
-    migrate(warehouse, stream)
-    values: list[bytes | None] = [
-        avro(stream.schema_of_event.text, {"id": "1", "at": 0, "n": 5}),
-        b"unreadable",
-    ]
-    _insert(warehouse, stream, values)
-    more: list[dict[str, Any]] = [
-        {"name": "s", "type": ["string", "null"], "default": "it's"},
-        {"name": "number", "type": ["null", "long"], "default": None, "aliases": ["n"]},
-        {"name": "e", "type": {"type": "enum", "name": "Kind", "symbols": ["A"]}, "default": "A"},
-        {"name": "x", "type": "double", "default": 1.5},
-        {"name": "b", "type": "boolean", "default": True},
-        {
-            "name": "t",
-            "type": {"type": "long", "logicalType": "timestamp-micros"},
-            "default": 1_000_000,
-        },
-    ]
-    new = stream_in(tmp_path, stream.name, *more)
-    migrate(warehouse, new)
-    require_tables(warehouse, new)
-    record = {"id": "2", "at": 0, "n": 6, "s": None, "number": None, "e": "A", "x": 2.0, "b": False}
-    _insert(warehouse, new, [avro(new.schema_of_event.text, record | {"t": 7})], 2)
-    rows = warehouse.query(
-        "SELECT s, number, e, x, b, toUnixTimestamp64Micro(t) "
-        f"FROM {stream.name}.events ORDER BY kafka_offset"
-    )
-    assert rows == [
-        ("it's", 5, "A", 1.5, True, 1_000_000),
-        (None,) * 6,
-        (None, None, "A", 2.0, False, 7),
-    ]
 
 
 def test_a_missing_table_or_column_is_the_operators(

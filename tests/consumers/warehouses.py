@@ -14,6 +14,7 @@ from typing import Any
 import fastavro
 import numpy as np
 
+from consumers.warehouse import Tables, Warehouse
 from millstream.columnar import frame
 from millstream.records import Records
 from millstream.stream import Stream
@@ -86,3 +87,14 @@ def avro(schema: str, values: dict[str, Any]) -> bytes:
     body = io.BytesIO()
     fastavro.schemaless_writer(body, fastavro.parse_schema(plain), values)
     return frame(1) + body.getvalue()
+
+
+def insert(
+    warehouse: Warehouse, stream: Stream, values: list[bytes | None], first: int = 0
+) -> None:
+    """These events' rows, as the sink inserts them."""
+    topic = stream.topic("events")
+    rows = event_rows(stream, lambda _: stream.schema_of_event.text)
+    pending = Pending(Source("events", topic, 0), first - 1)
+    pending.add(rows.rows(records_of(topic, values, first)), 0.0)
+    Tables(warehouse, stream.name).insert(pending.cut(len(values)), 0)
