@@ -184,7 +184,8 @@ def _poisson(count: int) -> tuple[float, float]:
     """95 % interval of a Poisson mean (Byar's approximation to the exact one)."""
 
     def bound(value: int, z: float) -> float:
-        return value * (1.0 - 1.0 / (9.0 * value) + z / (3.0 * value**0.5)) ** 3.0
+        root: float = 1.0 - 1.0 / (9.0 * value) + z / (3.0 * value**0.5)
+        return value * root * root * root
 
     low = bound(count, -1.96) if count else 0.0
     return low, bound(count + 1, 1.96) if count else 3.7

@@ -34,7 +34,7 @@ SLACK: Final = 0.7
 """A level's dispersion may be so much below the floor before the levels are summed."""
 CAP: Final = 16.0
 """The most that one difference counts, in usual ones. Too low: blind to rare long bursts."""
-CAP_CUT: Final = 4.0
+CAP_CUT: Final = 5.0
 """The same across an alarm. Too low: bursts that raised alarms are never learnt. Too high: a
 stream of real changes goes deaf."""
 EARLY_EVENTS: Final = 400.0
@@ -59,7 +59,8 @@ class _Level:
         self.size = 0.0
         self.scars = 0
 
-    def learn(self, observed: float, expected: float, size: float, usual: float) -> None:
+    def learn(self, difference: Sequence[float], usual: float) -> None:
+        observed, expected, size = difference
         keep = 1.0 if self.weight < WINDOW else 1.0 - 1.0 / WINDOW
         self.size = size if not self.weight else self.size + (size - self.size) / (self.weight + 1)
         self.observed = self.observed * keep + min(
@@ -111,7 +112,7 @@ class Spectrum:
                 break
             before, level.pending = level.pending, None
             if level.late is not None:
-                level.learn(*level.late, self._usual[depth] if depth < len(self._usual) else 1.0)
+                level.learn(level.late, self._usual[depth] if depth < len(self._usual) else 1.0)
             level.late = _difference(before, block)
             block = [a + b for a, b in zip(before, block, strict=True)]
             depth += 1

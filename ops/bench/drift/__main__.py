@@ -11,6 +11,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -57,7 +58,7 @@ def cached(name: str, seed: int, data: Path | None) -> list[Piece]:
                 for i in range(len(saved.files) // 2)
             ]
     pieces = streams.pieces(name, seed, data)
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for i, piece in enumerate(pieces):
         arrays[f"e{i}"] = piece.errors
         arrays[f"c{i}"] = np.array(piece.changes, np.int64).reshape(-1, 2)

@@ -32,7 +32,9 @@ ROWS: Final = 4_000
 INDEPENDENT: Final = (0.01, 0.05, 0.2, 0.4)
 BURSTY: Final = {
     "bursty": (0.1, 0.4, 600, 100),
+    "bursty, strong": (0.1, 0.5, 600, 100),
     "bursty, many": (0.1, 0.5, 300, 100),
+    "bursty, long": (0.1, 0.35, 800, 200),
     "bursty, rare": (0.1, 0.4, 400, 30),
     "bursty, short": (0.3, 0.6, 100, 100),
 }
@@ -158,7 +160,8 @@ def _model(
 
     def predicts(these: Ints) -> Errors:
         wrong = np.asarray(model.predict(rows.features[these])) != rows.labels[these]
-        return wrong.astype(np.int8)
+        found: Errors = wrong.astype(np.int8)
+        return found
 
     return predicts, inside[~seen]
 
@@ -170,7 +173,7 @@ def _rows(name: str, data: Path | None) -> Rows:
     assert data is not None, f"{name} needs the data folder"
     file, changes, hidden = REAL[name]
     frame = pd.read_csv(data / file)
-    labels = frame["label"].astype("category").cat.codes.to_numpy(np.int64)
+    labels: Ints = frame["label"].astype("category").cat.codes.to_numpy(np.int64).astype(np.int64)
     frame = frame.drop(columns=[c for c in ("label", *hidden) if c in frame])
     for column in frame.columns:
         if not pd.api.types.is_numeric_dtype(frame[column]):

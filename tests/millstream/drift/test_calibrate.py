@@ -14,7 +14,7 @@ from tests.millstream.drift.errors import bursty, independent, shifted
 PLAN = Plan(runs=6, shifts=(0.1, 0.3, -0.08), seed=1)
 
 
-def found_of(errors: np.ndarray, plan: Plan = PLAN) -> Calibration:  # type: ignore[type-arg]
+def found_of(errors: np.ndarray, plan: Plan = PLAN) -> Calibration:
     """At 50,000 events a week."""
     return calibrate(errors.astype(np.float64), 50_000, plan)
 
@@ -60,7 +60,7 @@ def test_the_same_seed_finds_the_same() -> None:
         (np.full(2_000, np.nan), "0 or"),
     ],
 )
-def test_what_cannot_be_played_is_refused(errors: np.ndarray, why: str) -> None:  # type: ignore[type-arg]
+def test_what_cannot_be_played_is_refused(errors: np.ndarray, why: str) -> None:
     """With the reason."""
     with pytest.raises(ValueError, match=why):
         calibrate(errors, 1_000, PLAN)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -21,6 +20,7 @@ from tests.millstream.drift.errors import Bits, independent, shifted
 ERRORS_ONLY = MonitorSettings(score_bins=0, confidence=False)
 SECOND = 1_000_000
 BATCH = 20
+Pair = tuple[float, float]
 
 
 def feed(
@@ -51,12 +51,12 @@ def test_an_alarm_names_version_cause_and_time() -> None:
     assert monitor.level("unknown") == 0.0
 
 
-def predictions(
-    confidence: Sequence[float], scores: Sequence[float], events: int, random: np.random.Generator
-) -> Counts:
+def predictions(confidence: Pair, scores: Pair, events: int, random: np.random.Generator) -> Counts:
     """Confidences and scores drawn from two Beta distributions."""
     return count_predictions(
-        random.beta(*confidence, events), random.beta(*scores, events), score_edges()
+        random.beta(confidence[0], confidence[1], events),
+        random.beta(scores[0], scores[1], events),
+        score_edges(),
     )
 
 
