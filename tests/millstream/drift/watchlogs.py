@@ -141,50 +141,59 @@ def make_logs(
     said = np.where(wrong, 1 - truth, truth)
     sure = random.uniform(0.6, 0.95, count)
     version = 1 + sum((np.arange(count) >= at).astype(int) for at in releases)
+    drawn = {"truth": truth, "said": said, "sure": sure, "version": np.broadcast_to(version, count)}
     lanes = {}
     for number in range(PARTITIONS):
         rows = np.arange(number, count, PARTITIONS)
-        mine = len(rows)
-        picked = {
-            "event_id": [f"L-{row}" for row in rows],
-            "key": [f"A-{row % 7}" for row in rows],
-            "event_time": times[rows],
-            "published_at": times[rows],
-            "scored_at": times[rows] + 5_000,
-            "in_budget": True,
-            "score": np.where(said[rows] == 1, sure[rows], 1 - sure[rows]),
-            "scores": [[0.5, 0.5]] * mine,
-            "confidence": sure[rows],
-            "model": "loans",
-            "model_version": np.broadcast_to(version, count)[rows].astype(str).tolist(),
-            "model_digest": "sha256:" + "0f" * 32,
-            "source_topic": stream.topic("events"),
-            "source_partition": number,
-            "source_offset": np.arange(mine),
-            "event_schema_id": 1,
-            "answered_by": "full",
-        }
-        answers = picked | {"label": said[rows].astype(str).tolist()}
-        labels = picked | {
-            "id": [f"{number}/{at}/1" for at in range(mine)],
-            "version": 1,
-            "status": "labelled",
-            "label": truth[rows].astype(str).tolist(),
-            "predicted": said[rows].astype(str).tolist(),
-            "known_at": times[rows],
-        }
-        labelled = encoded(LABELLED, labels, mine)
-        known = times[rows] + delay * 1_000_000 + random.integers(0, 20_000_000, mine)
+        answers, labelled = _written(stream, number, rows, times[rows], drawn)
+        known = times[rows] + delay * 1_000_000 + random.integers(0, 20_000_000, len(rows))
         order = np.argsort(known, kind="stable")
         again = order[:repeats]
         known = np.concatenate((known[order], np.full(len(again), known.max() + 1)))
         order = np.concatenate((order, again))
         kinds = {
             "events": (framed(table.take(pa.array(rows)), EVENT), times[rows]),
-            "predictions": (encoded(PREDICTION, answers, mine), times[rows] + 5_000),
+            "predictions": (answers, times[rows] + 5_000),
             "labelled": ([labelled[row] for row in order], known),
         }
         for kind, (values, stamps) in kinds.items():
             topic = stream.topic(kind)
             lanes[topic, number] = records(topic, number, values, stamps)
     return Logs(stream, lanes)
+
+
+def _written(
+    stream: Stream, number: int, rows: Any, times: Any, drawn: dict[str, Any]
+) -> tuple[list[bytes], list[bytes]]:
+    """Predictions and labelled records of one partition's rows."""
+    mine, said = len(rows), drawn["said"][rows]
+    sure = drawn["sure"][rows]
+    picked = {
+        "event_id": [f"L-{row}" for row in rows],
+        "key": [f"A-{row % 7}" for row in rows],
+        "event_time": times,
+        "published_at": times,
+        "scored_at": times + 5_000,
+        "in_budget": True,
+        "score": np.where(said == 1, sure, 1 - sure),
+        "scores": [[0.5, 0.5]] * mine,
+        "confidence": sure,
+        "model": "loans",
+        "model_version": drawn["version"][rows].astype(str).tolist(),
+        "model_digest": "sha256:" + "0f" * 32,
+        "source_topic": stream.topic("events"),
+        "source_partition": number,
+        "source_offset": np.arange(mine),
+        "event_schema_id": 1,
+        "answered_by": "full",
+    }
+    answers = picked | {"label": said.astype(str).tolist()}
+    labels = picked | {
+        "id": [f"{number}/{at}/1" for at in range(mine)],
+        "version": 1,
+        "status": "labelled",
+        "label": drawn["truth"][rows].astype(str).tolist(),
+        "predicted": said.astype(str).tolist(),
+        "known_at": times,
+    }
+    return encoded(PREDICTION, answers, mine), encoded(LABELLED, labels, mine)
