@@ -45,13 +45,15 @@ class Parts:
 
     kafka: embedded, real (started here), or host:port of one that runs already.
     registry, warehouse: embedded, or the URL of one that runs already.
-    scorers: how many, each with a slot of its own.
+    scorers: how many, each with a slot of its own. watch: whether outcomes are joined and the
+    stream is watched for drift.
     """
 
     kafka: Literal["embedded", "real"] | str = "embedded"
     registry: Literal["embedded"] | str = "embedded"
     warehouse: Literal["embedded"] | str = "embedded"
     scorers: int = 1
+    watch: bool = False
 
 
 @dataclass(slots=True)
@@ -120,10 +122,12 @@ class Stack:
         self._start_warehouse()
         said("topics and tables")
         self._prepare()
-        said("scorer and sink")
+        said("the programs")
         for slot in range(self._parts.scorers):
             self._add_scorer(slot)
-        self._add_program("sink", ["sink", str(self.stream.path)])
+        names = ["sink", "join", "watch"] if self._parts.watch else ["sink"]
+        for name in names:
+            self._add_program(name, [name, str(self.stream.path)])
         for running in self.programs.values():
             self._await_ready(running)
 

@@ -54,12 +54,18 @@ def demo(
         "embedded"
     ),
     folder: Annotated[Path, typer.Option(help="Data and logs; emptied first.")] = Path(".run/demo"),
+    story: Annotated[
+        str | None, typer.Option(help="concept: the rule changes, and the drift watch says so.")
+    ] = None,
 ) -> None:
     """Show the whole main job: loan applications are published, scored, and kept in ClickHouse.
 
     Generates the stream with River's synth.Agrawal, trains a model at the first start, and runs
     broker, registry, ClickHouse, scorer and sink. Ends on Ctrl-C or after --events or --seconds,
     with a summary read back from ClickHouse. Exit code 0 only if every event has one prediction.
+    --story concept runs join and watch too, on 24,000 events whose rule changes in the middle:
+    exit code 0 only if accuracy fell, one incident was opened as a concept change, and no input
+    raised an alarm.
 
     Example: millstream demo --events 20000 --kafka real
     """
@@ -72,6 +78,14 @@ def demo(
             "the demo needs the examples and the training libraries, which are not installed",
             "Run `make demo` in a clone of the project",
         )
+    if story is not None:
+        from ops.demo.story import run_story
+
+        if story != "concept":
+            raise OperatorNeeded(f"there is no story {story}", "Choose --story concept")
+        if events is not None or seconds is not None:
+            raise OperatorNeeded("a story has its own length", "Leave --events and --seconds out")
+        raise typer.Exit(run_story(folder, kafka, rate))
     from ops.demo.run import run_demo
 
     raise typer.Exit(run_demo(folder, kafka, rate, events, seconds))

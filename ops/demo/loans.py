@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from examples.loans.generate import loans
+from millstream.drift.profile import PROFILE_FILE, make_profile
 from millstream.errors import BundleInvalid
 from millstream.models.bundle import Bundle
 from millstream.models.card import Feature, Window
@@ -42,6 +43,15 @@ def write_stream(folder: Path) -> Path:
         shutil.rmtree(stream.bundle_path, ignore_errors=True)
         _train(stream)
     return stream.path
+
+
+def write_profile(stream: Stream) -> None:
+    """What the inputs looked like in training, beside the bundle, for the watch."""
+    if (stream.bundle_path / PROFILE_FILE).exists():
+        return
+    drawn = [batch.events for batch in loans(TRAINING_ROWS, seed=TRAINING_SEED)]
+    rows = pa.Table.from_batches(drawn)
+    make_profile(stream.name, stream.features.order, rows).save(stream.bundle_path)
 
 
 def _train(stream: Stream) -> Bundle:

@@ -1,0 +1,293 @@
+"""`millstream demo --story concept`: the rule changes in the middle of the stream.
+
+Loan applications go on as before, and their features too; but from one application on, others are
+approved (River's synth.Agrawal with another classification function). The labels come a second
+late. What must come of it is asserted from what lies in ClickHouse: accuracy fell, one incident was
+opened, its verdict is concept_change, and the inputs' watch raised no alarm.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from consumers.produce import AtRate, EventProducer, publish_events
+from consumers.registry import Registry, subject_of
+from consumers.warehouse import Warehouse
+from examples.loans.generate import Change, loans
+from millstream.columnar import Encoder, arrow_schema, frame
+from millstream.contracts import contract
+from millstream.errors import MillstreamError, SettingsInvalid
+from millstream.stream import Stream
+from ops.demo.loans import STREAM_SEED, write_profile, write_stream
+from ops.process import stop_requests
+from ops.stack import Parts, Stack
+
+EVENTS, CHANGE_AT = 24_000, 10_000
+FUNCTIONS = (0, 3)
+LABEL_DELAY_EVENTS = 1_000
+BUCKET = 1_000
+"""Events of one bar of the picture."""
+FALL_MIN = 0.1
+"""Accuracy must have fallen by so much."""
+PATIENCE_S = 40.0
+BARS = " ▁▂▃▄▅▆▇█"
+
+
+@dataclass(slots=True)
+class Feed:
+    """Two threads: the events, and their outcomes some events later."""
+
+    rate: float
+    batches: Sequence[tuple[pa.RecordBatch, pa.RecordBatch]]
+    stop: threading.Event = field(default_factory=threading.Event)
+    events: int = 0
+    outcomes: int = 0
+    errors: list[MillstreamError] = field(default_factory=list)
+
+    def count_event(self, count: int) -> None:
+        self.events += count
+
+    def count_outcome(self, count: int) -> None:
+        self.outcomes += count
+
+    def run_events(self, stack: Stack, stream: Stream) -> None:
+        """Publish the events at the rate."""
+        events = [events for events, _ in self.batches]
+        text, topic = stream.schema_of_event.text, stream.topic("events")
+        self._publish(stack, topic, text, events, stream.event.key, AtRate(self.rate))
+
+    def run_outcomes(self, stack: Stack, stream: Stream) -> None:
+        """Publish each outcome LABEL_DELAY_EVENTS behind its event."""
+        outcomes = [outcomes for _, outcomes in self.batches]
+        text, topic = contract("outcome").text, stream.topic("outcomes")
+        self._publish(stack, topic, text, outcomes, "key", _Behind(self))
+
+    def _publish(
+        self,
+        stack: Stack,
+        topic: str,
+        text: str,
+        batches: Sequence[pa.RecordBatch],
+        key: str,
+        pace: AtRate | _Behind,
+    ) -> None:
+        try:
+            schema_id = Registry(stack.registry).register(subject_of(topic), text)
+            publish_events(
+                EventProducer(stack.kafka, f"demo-{key}"),
+                topic,
+                batches,
+                Encoder(text, frame(schema_id)),
+                key,
+                pace,
+                self.count_event if isinstance(pace, AtRate) else self.count_outcome,
+                stopped=self.stop.is_set,
+            )
+        except MillstreamError as why:
+            self.errors.append(why)
+            self.stop.set()
+
+
+class _Behind:
+    """So many events behind those that were published; at the end, all of them."""
+
+    def __init__(self, feed: Feed) -> None:
+        self._feed = feed
+        self._total = sum(len(events) for events, _ in feed.batches)
+        self._done = 0
+
+    def begin(self, batch: pa.RecordBatch) -> None:
+        pass
+
+    def ready(self, row: int, rows_max: int, elapsed_s: float) -> tuple[int, float]:
+        """See consumers.produce.Pace."""
+        published = self._feed.events
+        due = published if published == self._total else published - LABEL_DELAY_EVENTS
+        count = min(max(due - self._done, 0), rows_max)
+        self._done += count
+        return count, 0.05
+
+
+def story_batches(stream: Stream) -> list[tuple[pa.RecordBatch, pa.RecordBatch]]:
+    """Events, and their outcomes in the contract's schema."""
+    schema = arrow_schema(contract("outcome").text)
+    made = []
+    for batch in loans(EVENTS, STREAM_SEED, FUNCTIONS, [Change(CHANGE_AT)]):
+        count = len(batch.labels)
+        columns = {
+            "event_id": batch.events.column(stream.event.id),
+            "key": batch.events.column(stream.event.key),
+            "label": pa.array(batch.labels).cast(pa.string()),
+            "value": pa.nulls(count, pa.float64()),
+            "known_at": batch.events.column(stream.event.time),
+        }
+        arrays = [columns[f.name].cast(f.type) for f in schema]
+        made.append((batch.events, pa.RecordBatch.from_arrays(arrays, schema=schema)))
+    return made
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What ClickHouse has. accuracy: of each BUCKET events. incidents: their newest revisions:
+    id, verdict, status, cause, offset of the first event. alarms: detector -> alarms."""
+
+    labelled: int = 0
+    accuracy: tuple[float, ...] = ()
+    incidents: tuple[tuple[str, str, str, str, int], ...] = ()
+    opened: int = 0
+    alarms: dict[str, int] = field(default_factory=dict)
+
+    def mean(self, first: int, stop: int) -> float:
+        """Accuracy of these buckets."""
+        part = self.accuracy[first:stop]
+        return sum(part) / len(part) if part else 0.0
+
+
+def look(warehouse: Warehouse, name: str) -> Seen:
+    """Ask it."""
+    accuracy = warehouse.query(
+        f"SELECT intDiv(toUInt32(substring(event_id, 3)), {BUCKET}) AS bucket, "
+        f"avg(predicted = label), count() FROM {name}.labelled_now "
+        "WHERE status = 'labelled' GROUP BY bucket ORDER BY bucket"
+    )
+    incidents = warehouse.query(
+        f"SELECT id, verdict, status, cause, first_offset FROM {name}.incidents_now"
+    )
+    ((opened,),) = warehouse.query(
+        f"SELECT uniqExact(id) FROM {name}.incidents WHERE status = 'opened'"
+    )
+    alarms = warehouse.query(
+        f"SELECT detector, uniqExact(id) FROM {name}.drift WHERE status = 'alarm' GROUP BY detector"
+    )
+    return Seen(
+        sum(int(count) for _, _, count in accuracy),
+        tuple(float(mean) for _, mean, _ in accuracy),
+        tuple((str(a), str(b), str(c), str(d), int(e)) for a, b, c, d, e in incidents),
+        int(opened),
+        {str(detector): int(count) for detector, count in alarms},
+    )
+
+
+def picture(feed: Feed, seen: Seen) -> RenderableType:
+    """Accuracy as bars, incidents, alarms."""
+    bars = "".join(BARS[round(mean * (len(BARS) - 1))] for mean in seen.accuracy)
+    now = f"{seen.accuracy[-1]:.1%}" if seen.accuracy else "unknown"
+    table = Table(title="Millstream: the rule changes", title_justify="left")
+    table.add_column("")
+    table.add_column("", min_width=40)
+    table.add_row("published", f"{feed.events:,} of {EVENTS:,}; changed at {CHANGE_AT:,}")
+    table.add_row("outcomes", f"{feed.outcomes:,}, joined {seen.labelled:,}")
+    table.add_row(f"accuracy of {BUCKET:,} each", f"{bars} now {now}")
+    alarms = ", ".join(f"{name} {count}" for name, count in sorted(seen.alarms.items()))
+    table.add_row("alarms", alarms or "none")
+    lines = [
+        Text(f"incident {number[:8]} {status}: {verdict} ({cause}), first offset {first}")
+        for number, verdict, status, cause, first in seen.incidents
+    ]
+    return Group(table, *lines)
+
+
+def faults_of(seen: Seen) -> Iterator[str]:
+    """What is not as it must be; nothing where the story came out."""
+    change = CHANGE_AT // BUCKET
+    before, after = seen.mean(1, change), seen.mean(change, len(seen.accuracy))
+    if seen.labelled != EVENTS:
+        yield f"{seen.labelled:,} of {EVENTS:,} predictions were labelled"
+    if not before - after >= FALL_MIN:
+        yield f"accuracy did not fall: {before:.1%} before the change, {after:.1%} after it"
+    if seen.opened != 1:
+        yield f"{seen.opened} incidents were opened, not one"
+    for _, verdict, _, _, _ in seen.incidents:
+        if verdict != "concept_change":
+            yield f"an incident's verdict is {verdict}"
+    if seen.alarms.get("inputs"):
+        yield f"the inputs' watch raised {seen.alarms['inputs']} alarms"
+
+
+def run_story(folder: Path, kafka: str, rate: float, console: Console | None = None) -> int:
+    """Run it; 0 only if it came out as it must."""
+    if kafka not in {"embedded", "real"}:
+        raise SettingsInvalid(f"--kafka {kafka} is neither embedded nor real", "Choose one")
+    console = console or Console()
+    logging.basicConfig(level=logging.ERROR)
+    shutil.rmtree(folder / "run", ignore_errors=True)
+    with console.status("training a model on 20,000 loan applications"):
+        stream = Stream.load(write_stream(folder / "loans"))
+        write_profile(stream)
+        feed = Feed(rate, story_batches(stream))
+    interrupted = stop_requests()
+    stack = Stack(stream, folder / "run", Parts(kafka=kafka, watch=True))
+    try:
+        with console.status("starting") as status:
+            stack.start(lambda part: status.update(f"starting {part}"))
+        console.print(f"Kafka {stack.kafka.bootstrap}; data and logs: {folder / 'run'}")
+        with closing(Warehouse.connect(stack.warehouse)) as warehouse:
+            seen = _follow(console, stack, feed, warehouse, interrupted)
+    finally:
+        with console.status("stopping"):
+            stack.stop()
+    if feed.errors:
+        raise feed.errors[0]
+    return 130 if interrupted.is_set() else _conclude(console, seen)
+
+
+def _follow(
+    console: Console,
+    stack: Stack,
+    feed: Feed,
+    warehouse: Warehouse,
+    interrupted: threading.Event,
+) -> Seen:
+    """Publish and show until everything is told, or nothing moves."""
+    threads = [
+        threading.Thread(target=run, args=(stack, stack.stream))
+        for run in (feed.run_events, feed.run_outcomes)
+    ]
+    for thread in threads:
+        thread.start()
+    seen, moved = Seen(), time.monotonic()
+    try:
+        with Live(console=console, refresh_per_second=4, transient=False) as live:
+            while not interrupted.is_set() and time.monotonic() - moved < PATIENCE_S:
+                stack.tend()
+                last, seen = seen, look(warehouse, stack.stream.name)
+                live.update(picture(feed, seen))
+                if seen.labelled != last.labelled or seen.incidents != last.incidents:
+                    moved = time.monotonic()
+                if seen.labelled >= EVENTS and seen.opened and seen == last:
+                    break
+                if feed.errors:
+                    break
+                time.sleep(0.5)
+        return seen
+    finally:
+        feed.stop.set()
+        for thread in threads:
+            thread.join()
+
+
+def _conclude(console: Console, seen: Seen) -> int:
+    change = CHANGE_AT // BUCKET
+    before, after = seen.mean(1, change), seen.mean(change, len(seen.accuracy))
+    console.print(f"accuracy {before:.1%} before the change, {after:.1%} after it")
+    faults = list(faults_of(seen))
+    for fault in faults:
+        console.print(f"not as it must be: {fault}")
+    if not faults:
+        console.print(
+            "one incident was opened, its verdict is concept_change; no alarm of the inputs"
+        )
+    return 1 if faults else 0
