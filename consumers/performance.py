@@ -95,7 +95,7 @@ def _predictions(stream: Stream, which: Range, fields: Sequence[str]) -> str:
         "toUnixTimestamp64Micro(published_at) AS published, "
         "toUnixTimestamp64Micro(scored_at) AS scored, score AS said, scores AS chances, "
         f"CAST(label, 'Nullable(String)') AS guess FROM {name}.predictions "
-        f"WHERE kafka_unreadable = ''{_within(which, time)} "
+        f"WHERE kafka_unreadable = '' AND answered_by != 'abstained'{_within(which, time)} "
         f"ORDER BY {time} DESC LIMIT {which.rows_max + 1}) "
         "SELECT p.version AS version, p.digest AS digest, p.happened AS happened, p.published AS "
         "published, p.scored AS scored, p.said AS said, p.chances AS chances, p.guess AS guess, "
