@@ -82,23 +82,13 @@ def calibrate(  # noqa: PLR0913, PLR0917 - one parameter for each option
     from millstream.drift.calibrate import calibrate as played
 
     stream = _stream(history)
-    if stream is not None:
-        errors, rate = _stored(stream, warehouse, rows)
-    else:
-        errors, rate = _file(
-            history, (label, predicted) if label or predicted else None, error, time
-        )
-    rate = events_per_week or rate
-    if rate is None:
-        raise SettingsInvalid(
-            "How many events a week there are is not known",
-            "Give --time COLUMN or --events-per-week",
-        )
+    pair = (label, predicted) if label or predicted else None
+    errors, rate = _stored(stream, warehouse, rows) if stream else _file(history, pair, error, time)
     budget = false_alarms_per_week or (stream.watch.false_alarms_per_week if stream else 1.0)
     plan = Plan(budget, runs, tuple(shift or SHIFTS), block, seed)
     try:
         with _bar(shown=not as_json and sys.stderr.isatty()) as told:
-            found = played(errors, rate, plan, told)
+            found = played(errors, _known(events_per_week or rate), plan, told)
     except ValueError as why:
         raise OperatorNeeded(f"{history}: {why}", "Give another history or option") from why
     if out is not None:
@@ -109,6 +99,15 @@ def calibrate(  # noqa: PLR0913, PLR0917 - one parameter for each option
         typer.echo(json.dumps(plain(found), indent=2))
     else:
         _show(found, budget, out)
+
+
+def _known(rate: float | None) -> float:
+    if rate is None:
+        raise SettingsInvalid(
+            "How many events a week there are is not known",
+            "Give --time COLUMN or --events-per-week",
+        )
+    return rate
 
 
 def _stream(path: Path) -> Stream | None:
