@@ -8,10 +8,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from pydantic import SecretStr
 from typer.testing import CliRunner
 
+from consumers.warehouse import Warehouse
 from millstream.cli.drift import app
 from millstream.errors import MillstreamError, OperatorNeeded, SettingsInvalid
+from millstream.settings import WarehouseSettings
+from millstream.stream import Stream
+from tests.consumers.answers import Made, label, store
+from tests.consumers.warehouses import PASSWORD, READY_S_MAX, serve
 from tests.millstream.drift.errors import independent
 
 FEW = ["--runs", "2", "--shift", "0.3"]
@@ -94,3 +100,58 @@ def test_a_file_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
             CliRunner().invoke(app, arguments, catch_exceptions=False)
         assert isinstance(caught.value, MillstreamError)
         assert path.name in caught.value.problem
+
+
+_TOML = """\
+name = "played"
+[event]
+schema = "e.avsc"
+key = "id"
+id = "id"
+time = "at"
+[features]
+order = ["n"]
+[label]
+kind = "binary"
+[model]
+bundle = "bundle"
+[watch]
+false_alarms_per_week = 2
+slices = ["region"]
+"""
+_FIELDS = [
+    {"name": "id", "type": "string"},
+    {"name": "at", "type": {"type": "long", "logicalType": "timestamp-micros"}},
+    {"name": "n", "type": "int"},
+    {"name": "region", "type": "string"},
+]
+
+
+def test_a_stream_is_read_from_clickhouse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its labelled rows as they hold now, one a second; the budget is that of stream.toml."""
+    schema = {"type": "record", "name": "E", "fields": _FIELDS}
+    (tmp_path / "e.avsc").write_text(json.dumps(schema), "utf-8")
+    (tmp_path / "stream.toml").write_text(_TOML, "utf-8")
+    stream = Stream.load(tmp_path / "stream.toml")
+    wrong = independent(0.2, 1_500, 2).astype(bool)
+    chances = np.full(len(wrong), 0.9)
+    (tmp_path / "clickhouse").mkdir()
+    process, url = serve(tmp_path / "clickhouse")
+    try:
+        settings = WarehouseSettings(url=url, username="default", password=SecretStr(PASSWORD))
+        warehouse = Warehouse.connect(settings)
+        made = Made(chances, ~wrong, ["north"] * len(wrong))
+        store(warehouse, stream, made)
+        label(warehouse, stream, made, list(range(len(wrong))))
+        label(warehouse, stream, made, [0], first=len(wrong), version=2, status="corrected")
+        warehouse.close()
+        monkeypatch.setenv("MILLSTREAM_WAREHOUSE_USERNAME", "default")
+        monkeypatch.setenv("MILLSTREAM_WAREHOUSE_PASSWORD", PASSWORD)
+        found = told(str(stream.path), "--warehouse", url)
+    finally:
+        process.terminate()
+        assert process.wait(READY_S_MAX) == 0
+    assert found["events"] == 1_500
+    assert found["error_rate"] == pytest.approx(wrong.mean())
+    assert found["events_per_week"] == pytest.approx(604_800, rel=1e-2)
+    assert found["run_events"] == pytest.approx(302_400, rel=1e-2)
