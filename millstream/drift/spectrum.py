@@ -39,6 +39,10 @@ CAP_CUT: Final = 5.0
 stream of real changes goes deaf."""
 EARLY_EVENTS: Final = 400.0
 """Dispersions are taken 1 + this / (events seen) times as large: little has been seen yet."""
+EARLY_BLOCKS: Final = 12.0
+"""The same for blocks, which tells where they are large."""
+SMALL_EVENTS: Final = 64.0
+"""Larger blocks may hide bursts within: less is assumed of them at first."""
 SPANNED: Final = 2
 """Differences of a level that may span an alarm: the late one, and the one under way."""
 LEVELS_BEYOND: Final = 3
@@ -77,11 +81,11 @@ class _Level:
             setattr(level, name, value)
         return level
 
-    def dispersion(self, prior: float) -> float:
+    def dispersion(self, prior: float, worth: float) -> float:
         if self.expected <= 0.0:
             return prior
         own = self.observed / self.expected * self.weight
-        return (PRIOR * prior + own) / (PRIOR + self.weight)
+        return (worth * prior + own) / (worth + self.weight)
 
 
 class Spectrum:
@@ -95,6 +99,7 @@ class Spectrum:
         self._levels: list[_Level] = []
         self._usual: list[float] = []
         self._events = 0.0
+        self._blocks = 0
         self._scales: Floats = np.zeros(1)
         self._values: Floats = np.ones(1)
 
@@ -102,6 +107,7 @@ class Spectrum:
         """One block: its events, and the counts of its categories, which sum to the events."""
         depth = 0
         self._events += events
+        self._blocks += 1
         block = [events, *counts]
         while True:
             if depth == len(self._levels):
@@ -128,7 +134,9 @@ class Spectrum:
         for level in self._levels:
             if not level.weight:
                 break
-            value = max(level.dispersion(prior), SLACK * self.floor)
+            # nothing is below the first level: that events are independent is believed of few only
+            worth = PRIOR if sizes else PRIOR * min(1.0, SMALL_EVENTS / level.size)
+            value = max(level.dispersion(prior, worth), SLACK * self.floor)
             below = self._usual[-1] if self._usual else value
             self._usual.append(value)
             taken.append(value)
@@ -156,15 +164,16 @@ class Spectrum:
 
     def of(self, events: Floats) -> Floats:
         """float64 [n]: the dispersion of windows of so many events, against a long reference."""
-        early = 1.0 + EARLY_EVENTS / max(self._events, 1.0)
+        little = max(EARLY_EVENTS / max(self._events, 1.0), EARLY_BLOCKS / max(self._blocks, 1.0))
         at = np.log2(np.maximum(events, 1.0))
-        found: Floats = np.interp(at, self._scales, self._values) * early
+        found: Floats = np.interp(at, self._scales, self._values) * (1.0 + little)
         return found
 
     def state(self) -> dict[str, Any]:
         """Plain numbers: a row for each level."""
         return {
             "events": self._events,
+            "blocks": self._blocks,
             "levels": [
                 [getattr(level, name) for name in _Level.__slots__] for level in self._levels
             ],
@@ -172,7 +181,7 @@ class Spectrum:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from `state()`."""
-        self._events = state["events"]
+        self._events, self._blocks = state["events"], state["blocks"]
         self._levels = [_Level.restored(row) for row in state["levels"]]
         self._usual, self._scales, self._values = [], np.zeros(1), np.ones(1)
         self._compile()
