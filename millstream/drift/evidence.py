@@ -37,6 +37,8 @@ SCALES: Final = 10
 WEIGHT_MAX: Final = 1 / 32
 """The most that one start may weigh, in budgets."""
 STARTS_MAX: Final = 256
+BLOCKS_MIN: Final = 10
+"""Blocks before anything is judged: how they scatter is not known before."""
 ODDS: Final = (1.6, 2.5, 5.0, 12.0)
 """A change multiplies the odds of an error by one of these, or divides them; two categories."""
 OPEN: Final = 0.1
@@ -173,7 +175,7 @@ class Evidence:
         rows = self._rows
         sums = np.cumsum(self._table[2:, :rows], axis=1)
         first = int(np.searchsorted(sums[0], self.reference_events_min))
-        if first >= rows - 1:
+        if first >= rows - 1 or self.spectrum.blocks < BLOCKS_MIN:
             return 0.0
         before_events, before = sums[0, first:-1], sums[3:, first:-1]
         since_events, since = sums[0, -1] - before_events, sums[3:, -1:] - before

@@ -99,7 +99,7 @@ class Spectrum:
         self._levels: list[_Level] = []
         self._usual: list[float] = []
         self._events = 0.0
-        self._blocks = 0
+        self.blocks = 0
         self._scales: Floats = np.zeros(1)
         self._values: Floats = np.ones(1)
 
@@ -107,7 +107,7 @@ class Spectrum:
         """One block: its events, and the counts of its categories, which sum to the events."""
         depth = 0
         self._events += events
-        self._blocks += 1
+        self.blocks += 1
         block = [events, *counts]
         while True:
             if depth == len(self._levels):
@@ -164,7 +164,7 @@ class Spectrum:
 
     def of(self, events: Floats) -> Floats:
         """float64 [n]: the dispersion of windows of so many events, against a long reference."""
-        little = max(EARLY_EVENTS / max(self._events, 1.0), EARLY_BLOCKS / max(self._blocks, 1.0))
+        little = max(EARLY_EVENTS / max(self._events, 1.0), EARLY_BLOCKS / max(self.blocks, 1.0))
         at = np.log2(np.maximum(events, 1.0))
         found: Floats = np.interp(at, self._scales, self._values) * (1.0 + little)
         return found
@@ -173,7 +173,7 @@ class Spectrum:
         """Plain numbers: a row for each level."""
         return {
             "events": self._events,
-            "blocks": self._blocks,
+            "blocks": self.blocks,
             "levels": [
                 [getattr(level, name) for name in _Level.__slots__] for level in self._levels
             ],
@@ -181,7 +181,7 @@ class Spectrum:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from `state()`."""
-        self._events, self._blocks = state["events"], state["blocks"]
+        self._events, self.blocks = state["events"], state["blocks"]
         self._levels = [_Level.restored(row) for row in state["levels"]]
         self._usual, self._scales, self._values = [], np.zeros(1), np.ones(1)
         self._compile()

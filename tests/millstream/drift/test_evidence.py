@@ -49,7 +49,7 @@ def test_a_change_is_found_in_either_direction(before: float, after: float) -> N
 @pytest.mark.parametrize("batch", [1, 50, 400])
 def test_counts_find_what_single_events_find(batch: int) -> None:
     """Give or take a batch."""
-    errors = shifted(0.1, 0.5, 2_000, 4_000, 3)
+    errors = shifted(0.1, 0.5, 6_000, 8_000, 3)
     single, counted = first_alarm(errors, 50_000, 8), first_alarm(errors, 50_000, batch)
     assert single is not None
     assert counted is not None
