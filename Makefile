@@ -22,9 +22,9 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Nothing running: no broker but the embedded one, no Java.
+# Nothing running: no broker but the embedded one, no Java. Two workers, a file at a time.
 unit: $(READY)
-	$(BIN)/pytest -q -m "not broker and not registry and not crash and not fault"
+	$(BIN)/pytest -q -n 2 --dist loadfile -m "not broker and not registry and not crash and not fault"
 
 # Real Apache Kafka and Apicurio, fetched by Maven; real processes that are killed; a minute's soak.
 broker: $(READY)
