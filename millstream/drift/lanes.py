@@ -106,6 +106,10 @@ class Lanes:
         """Next offset of each lane of which anything came; what waits is read again."""
         return {name: lane.next for name, lane in self._lanes.items() if lane.next >= 0}
 
+    def ends(self) -> dict[Partition, int]:
+        """Offset behind everything that came, of each lane of which anything did."""
+        return {name: lane.end for name, lane in self._lanes.items() if lane.end >= 0}
+
     def state(self) -> dict[str, int]:
         """Clocks of what was released, by rank: all that is not in the logs themselves."""
         return {

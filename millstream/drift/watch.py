@@ -151,6 +151,10 @@ class Watch:
         """Next offsets, as a snapshot would have them."""
         return self._lanes.offsets() | self._inputs.begun
 
+    def read_to(self) -> dict[Partition, int]:
+        """Offset behind everything that was taken, what waits included."""
+        return self._lanes.ends()
+
     def take(self, batches: Iterable[Records], silent: Collection[Partition] = ()) -> Findings:
         """Records behind those that were taken before; what may be said now.
 
