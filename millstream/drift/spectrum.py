@@ -34,10 +34,10 @@ SLACK: Final = 0.7
 """A level's dispersion may be so much below the floor before the levels are summed."""
 CAP: Final = 16.0
 """The most that one difference counts, in usual ones. Too low: blind to rare long bursts."""
-CAP_CUT: Final = 5.0
+CAP_CUT: Final = 6.0
 """The same across an alarm. Too low: bursts that raised alarms are never learnt. Too high: a
 stream of real changes goes deaf."""
-EARLY_EVENTS: Final = 400.0
+EARLY_EVENTS: Final = 500.0
 """Dispersions are taken 1 + this / (events seen) times as large: little has been seen yet."""
 EARLY_BLOCKS: Final = 12.0
 """The same for blocks, which tells where they are large."""
