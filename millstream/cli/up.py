@@ -20,6 +20,9 @@ def up(
     registry: Annotated[str, typer.Option(help=Part)] = "embedded",
     warehouse: Annotated[str, typer.Option(help=Part)] = "embedded",
     scorers: Annotated[int, typer.Option(min=1, help="How many scorers.")] = 1,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Join outcomes and watch for drift too.")
+    ] = False,
     folder: Annotated[Path | None, typer.Option(help="Data and logs. Else .run/NAME.")] = None,
 ) -> None:
     """Run a stream whole on this machine: broker, registry, ClickHouse, scorer and sink.
@@ -38,7 +41,7 @@ def up(
     stop = stop_requests()
     stream = Stream.load(path)
     where = folder or Path(".run") / stream.name
-    with Stack(stream, where, Parts(kafka, registry, warehouse, scorers)) as stack:
+    with Stack(stream, where, Parts(kafka, registry, warehouse, scorers, watch)) as stack:
         typer.echo(f"{stream.name} is up; Ctrl-C stops it. In another shell:")
         for name, value in stack.environment.items():
             typer.echo(f"  export {name}={value}")
