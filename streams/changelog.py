@@ -116,20 +116,10 @@ def create_changelog(stream: Stream, kafka: KafkaSettings) -> None:
 
 def delete_state(stream: Stream, kafka: KafkaSettings) -> None:
     """Delete the table's topic and the group's offsets. Raises SettingsInvalid while a worker
-    lives, or lived within the session timeout."""
+    lives; one that died is waited for."""
     admin = require_broker(kafka)
     group, topic = group_of(stream), changelog_of(stream)
-    try:
-        admin.delete_consumer_groups([group])[group].result(TIMEOUT_S)
-    except KafkaException as why:
-        error = kafka_error(why)
-        if error.code() == KafkaError.NON_EMPTY_GROUP:
-            raise SettingsInvalid(
-                f"group {group} has a worker, or had one a moment ago",
-                "Stop every worker of this join, wait ten seconds, and try again",
-            ) from why
-        if error.code() != KafkaError.GROUP_ID_NOT_FOUND:
-            raise translate(error, f"deleting group {group}") from why
+    _delete_group(admin, group)
     try:
         admin.delete_topics([topic], operation_timeout=TIMEOUT_S)[topic].result(TIMEOUT_S)
     except KafkaException as why:
@@ -138,6 +128,25 @@ def delete_state(stream: Stream, kafka: KafkaSettings) -> None:
             raise translate(error, f"deleting topic {topic}") from why
     _await_gone(admin, topic)
     _log.warning("the state was deleted: %s and the offsets of %s", topic, group)
+
+
+def _delete_group(admin: AdminClient, group: str) -> None:
+    deadline = time.monotonic() + TIMEOUT_S
+    while True:
+        try:
+            admin.delete_consumer_groups([group])[group].result(TIMEOUT_S)
+            return
+        except KafkaException as why:
+            error = kafka_error(why)
+            if error.code() == KafkaError.GROUP_ID_NOT_FOUND:
+                return
+            if error.code() != KafkaError.NON_EMPTY_GROUP:
+                raise translate(error, f"deleting group {group}") from why
+            if time.monotonic() > deadline:
+                raise SettingsInvalid(
+                    f"group {group} has a worker", "Stop every worker of this join, and try again"
+                ) from why
+        time.sleep(0.5)
 
 
 def _await_gone(admin: AdminClient, topic: str) -> None:

@@ -51,7 +51,7 @@ from millstream.settings import (
 )
 from millstream.stream import Stream
 from streams.changelog import Chunks, changelog_of, create_changelog, delete_state, group_of
-from streams.committed import read_committed
+from streams.seeking import read_from_places
 
 SESSION_MS_MAX = 10_000
 """Above it a restart after a crash waits too long for the dead worker."""
@@ -131,14 +131,14 @@ class FaustJoin:
             broker_session_timeout=session_s,
             broker_heartbeat_interval=session_s / 5,
             broker_commit_every=1_000_000,  # the fetcher stands still while Faust commits
-            broker_commit_interval=5.0,
+            broker_commit_interval=2.0,
             topic_partitions=self._stream.serving.partitions,
             table_standby_replicas=0,
             store="memory://",
             web_enabled=False,
             datadir=str(self._stream.beside(".faust")),
         )
-        read_committed(app)
+        read_from_places(app)
         raw = {"key_serializer": "raw", "value_serializer": "raw"}
         partitions = self._stream.serving.partitions
         # no value_type: with one, a recovery goes on with half of the table
@@ -160,6 +160,17 @@ class FaustJoin:
             async with self._lock:
                 owned = {(tp.topic, tp.partition) for tp in self.app.consumer.assignment()}
                 await asyncio.to_thread(self._restore, owned)
+                self._fresh = []
+                self._heard.clear()
+                self.app.consumer.begin_at(
+                    {
+                        TP(topic, number): max(at, 0)
+                        for number in self._matcher.partitions
+                        for topic, at in zip(
+                            self._topics, self._matcher.offsets(number), strict=True
+                        )
+                    }
+                )
         except Exception as why:  # noqa: BLE001
             self._failed(why)
 
@@ -239,12 +250,11 @@ class FaustJoin:
                     raise self._lost
                 fresh, self._fresh = self._fresh, []
                 began = time.monotonic()
-                ours = self._matcher.partitions
-                generation = self.app.consumer_generation_id
+                current, ours = self.app.consumer.is_current, self._matcher.partitions
                 events = [
                     event
                     for event in fresh
-                    if event.message.generation_id == generation and event.message.partition in ours
+                    if current(event.message) and event.message.partition in ours
                 ]
                 await asyncio.to_thread(self._join, events, silent)
                 for event in events:
