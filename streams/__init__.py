@@ -1,1 +1,1 @@
-"""Faust apps. None is built yet: the join of outcomes and the drift watch come here."""
+"""Faust apps: the join of outcomes and the drift watch, at least once."""

@@ -20,16 +20,19 @@ class SeekingConsumer(CommittedConsumer):
 
     _places: Mapping[TP, int] | None = None
     _serial = 0
+    _stamp = b""
+    """Of the last begin_at, in a record's field `checksum`, which nothing else uses."""
 
     def begin_at(self, places: Mapping[TP, int]) -> None:
         """Go on at these offsets: what was fetched before is dropped, whoever has it."""
         self._places = places
         self._serial += 1
+        self._stamp = b"%d" % self._serial
 
     def is_current(self, message: Any) -> bool:
         """Whether it was read since the last `begin_at`, in this generation of the group."""
         is_ours = message.generation_id == self.app.consumer_generation_id
-        return bool(is_ours and message.checksum == self._serial)
+        return bool(is_ours and message.checksum == self._stamp)
 
     async def perform_seek(self) -> None:
         """Not where the group has committed: each rebalance is followed by `begin_at`."""
@@ -45,11 +48,11 @@ class SeekingConsumer(CommittedConsumer):
                 await self.seek(tp, place)
                 # or it waits for acknowledgements of what lies before the place, and never commits
                 self._committed_offset[tp] = place or None
-        serial = self._serial
+        stamp = self._stamp
         async for tp, message in super().getmany(timeout):
-            if serial != self._serial:
+            if stamp != self._stamp:
                 return
-            message.checksum = serial
+            message.checksum = stamp
             yield tp, message
 
 
