@@ -33,7 +33,7 @@ from millstream.offsets import Partition
 from millstream.records import Records
 from millstream.settings import KafkaSettings, RegistrySettings, WatchSettings, from_environment
 from millstream.stream import Stream
-from streams.committed import read_committed
+from streams.seeking import read_from_places
 
 KEY_FILE = ".watch.key"
 STATE = "watch"
@@ -86,7 +86,7 @@ class FaustWatch:
             web_enabled=False,
             datadir=str(folder),
         )
-        read_committed(app)
+        read_from_places(app)
         raw = {"value_serializer": "raw", "key_serializer": "raw", "value_type": bytes}
         source = app.topic(*self._watch.topics, **raw)
         self._drift = app.topic(self._stream.topic("drift"), **raw)
@@ -127,13 +127,16 @@ class FaustWatch:
         _log.info("the state was %s", "read" if self._sealed is not None else "not there")
         self._forget()
         self._watch = self._begun()
+        offsets = self._watch.offsets()
+        self.app.consumer.begin_at(
+            {TP(*lane): offsets.get(lane, 0) for lane in self._watch.partitions}
+        )
         self._is_ready = True
 
     async def _revoked(self, *_: Any, **__: Any) -> None:
-        """What is in hand comes again."""
+        """What is in hand comes again, once the table was read anew."""
         self._forget()
         self._watch = self._begun()
-        self._is_ready = True
 
     async def _take(self, stream: Any) -> AsyncIterator[None]:
         """Collect events; they are acknowledged when the state has them."""
@@ -146,6 +149,8 @@ class FaustWatch:
         if not self._is_ready or not self._owns_all():
             return
         most = self._settings.batch_records_max
+        current = self.app.consumer.is_current
+        self._fresh = [event for event in self._fresh if current(event.message)]
         fresh, self._fresh = self._fresh[:most], self._fresh[most:]
         now = asyncio.get_running_loop().time()
         self._feed(fresh, now, await self._silent(now))
