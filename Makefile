@@ -28,7 +28,7 @@ unit: $(READY)
 
 # Real Apache Kafka and Apicurio, fetched by Maven; real processes that are killed; a minute's soak.
 broker: $(READY)
-	$(BIN)/pytest -q -m "(broker or registry or crash) and not fault"
+	$(BIN)/pytest -q -n 2 --dist loadfile -m "(broker or registry or crash) and not fault"
 
 # Brokers, networks, disks and ClickHouse that fail, and rebalances: a quarter of an hour, in which
 # docs/FAULTS.md is proven.
