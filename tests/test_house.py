@@ -42,7 +42,7 @@ CLIENTS = {f"confluent_kafka.{name}" for name in ("Consumer", "Producer", "admin
 """What opens sockets there; the doubles take Kafka's own errors and records from the rest."""
 DOUBLES = "millstream/doubles/"
 
-LONG_FILES = {"tests/millstream/test_sources.py": 444, "tests/ops/warehouse/test_app.py": 430}
+LONG_FILES: dict[str, int] = {}
 """File -> its lines."""
 LONG_FUNCTIONS: dict[str, int] = {}
 """file:function -> its lines without docstring."""

@@ -8,6 +8,7 @@ error: a part of the rows must never pass for all of them.
 from __future__ import annotations
 
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
@@ -57,7 +58,7 @@ class Plain:
         """Nothing can be missing."""
 
 
-class _Frames:
+class _Frames(ABC):
     """Frames one after another; subclasses decode one piece of one frame."""
 
     code: Code
@@ -67,11 +68,13 @@ class _Frames:
         self._frame = self.new_frame()
         self._inside = False
 
+    @abstractmethod
     def new_frame(self) -> _Frame:
-        raise NotImplementedError
+        """A decompressor at the beginning of a frame."""
 
+    @abstractmethod
     def pieces(self, data: bytes) -> Iterator[bytes]:
-        raise NotImplementedError
+        """Decoded pieces of what `data` completes of this frame."""
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """Decoded pieces of what `data` completes. Raises QueryFailed on damaged bytes."""
