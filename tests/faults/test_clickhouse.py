@@ -47,7 +47,8 @@ def read_only(disk: Path) -> Iterator[None]:
     said = subprocess.run(["chattr", "+i", *folders], capture_output=True, check=False)
     try:
         if said.returncode:
-            pytest.skip(f"the disk cannot be made read-only: {said.stderr.decode()[:200]}")
+            why = said.stderr.decode()[:200]
+            pytest.skip(f"chattr +i failed, run as root with Debian's e2fsprogs: {why}")
         yield
     finally:
         subprocess.run(["chattr", "-f", "-i", *folders], capture_output=True, check=False)
@@ -104,7 +105,7 @@ def test_a_clickhouse_that_cannot_write_is_waited_for(trial: Trial, fault: Fault
     when ClickHouse can write again."""
     disk = trial.bed.clickhouse.data
     if not disk.is_mount():
-        pytest.skip("no disk of its own for ClickHouse: mounting a tmpfs needs root")
+        pytest.skip("no disk of its own for ClickHouse: mounting a tmpfs needs root, run as root")
     starts = trial.bed.stack.programs["sink"].starts
     with fault(disk):
         trial.publish(3_000)

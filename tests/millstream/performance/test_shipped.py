@@ -26,7 +26,7 @@ Matrix = npt.NDArray[np.float64]
 def _read(name: str, drop: Sequence[str]) -> tuple[Matrix, npt.NDArray[np.int64]]:
     path = DATA / f"{name}.csv.gz"
     if not path.is_file():
-        pytest.skip(f"shared/data/{name}.csv.gz is not there")
+        pytest.skip(f"{name}.csv.gz is not at ../shared/data: get it to run this test")
     frame = pd.read_csv(path)
     labels = frame["label"].to_numpy()
     inputs = frame.drop(columns=["label", *drop])
