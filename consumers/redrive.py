@@ -31,6 +31,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from confluent_kafka import KafkaError, KafkaException, Producer
 
+from consumers.answering import open_session
 from consumers.kafka import kafka_error
 from consumers.letters import Filed, Marks, TopicReader, Wanted, filed, read_letters, read_marks
 from consumers.publishers import SLOW_COMMIT_S, ExactlyOnce, Route, send
@@ -41,7 +42,6 @@ from millstream.errors import ClientLost, Refusal
 from millstream.fit import require_fit
 from millstream.letters import ATTEMPT_MAX, origin_of, replay_headers
 from millstream.models.bundle import Bundle
-from millstream.models.session import Session
 from millstream.records import Records
 from millstream.scoring import ScoringPlan
 from millstream.settings import KafkaSettings, RegistrySettings, ScorerSettings
@@ -288,7 +288,7 @@ def _plan(stream: Stream, registry: Registry, settings: ScorerSettings) -> Scori
     """As the scorer's. Its predictions are thrown away, so their schema needs no id."""
     bundle = Bundle.load(stream.bundle_path)
     require_fit(stream, bundle)
-    session = Session(bundle, threads=settings.threads, provider=settings.provider)
+    session = open_session(stream, bundle, settings)
     return ScoringPlan(stream, bundle, session, registry.schema, 0, lambda: time.time_ns() // 1000)
 
 

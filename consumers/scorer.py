@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from confluent_kafka import Consumer
 
+from consumers.answering import answering
 from consumers.kafka import consumer_config
 from consumers.loop import Assignment, Loop
 from consumers.publishers import AtLeastOnce, ExactlyOnce, Letter, Output, Publisher, Route
@@ -24,13 +25,8 @@ from millstream.breaker import Breaker, Limits
 from millstream.contracts import contract
 from millstream.errors import Refusal
 from millstream.fit import require_fit
-from millstream.ladder import Ladder
 from millstream.letters import DeadLetter, attempt_of, fitted, replay_of
 from millstream.models.bundle import Bundle
-from millstream.models.cache import CachedSession
-from millstream.models.overload import LadderSession
-from millstream.models.session import Session
-from millstream.models.tuning import choice_for
 from millstream.offsets import Partition
 from millstream.records import Records
 from millstream.scoring import Answers, ScoringPlan
@@ -183,7 +179,7 @@ def run_scorer(
     """
     bundle = Bundle.load(stream.bundle_path)
     require_fit(stream, bundle)
-    session = _answering(stream, bundle, settings)
+    session = answering(stream, bundle, settings)
     registry = Registry(registry_settings)
     schema_id = registry.register(
         f"{stream.topic('predictions')}-value", contract("prediction").text
@@ -211,51 +207,6 @@ def run_scorer(
     finally:
         publisher.close()
     return scorer.tally
-
-
-def _answering(
-    stream: Stream, bundle: Bundle, settings: ScorerSettings
-) -> Session | CachedSession | LadderSession:
-    """The model, behind the cache and the overload ladder where stream.toml declares them."""
-    cache, overload = stream.serving.cache, stream.serving.overload
-    session = _session(stream, bundle, settings)
-    full = CachedSession(session, cache.bytes_max, time.perf_counter) if cache else session
-    if overload is None:
-        return full
-    cheaper: Session | None = None
-    if overload.cheaper is not None:
-        other = Bundle.load(stream.beside(overload.cheaper))
-        require_fit(stream, other)
-        cheaper = _session(stream, other, settings)
-    ladder = Ladder(
-        overload.steps,
-        stream.serving.latency_budget_ms * 1_000,
-        overload.after_ms * 1_000,
-        overload.calm_ms * 1_000,
-    )
-    return LadderSession(full, cheaper, ladder)
-
-
-def _session(stream: Stream, bundle: Bundle, settings: ScorerSettings) -> Session:
-    """Warm, and as fast as the bundle's curve says that it can be within the latency budget."""
-    threads = settings.threads if "threads" in settings.model_fields_set else None
-    choice = choice_for(bundle, stream.serving.latency_budget_ms, threads)
-    session = Session(
-        bundle,
-        choice.threads,
-        settings.provider,
-        engine=choice.engine,
-        batch_rows_max=choice.rows,
-    )
-    for note in (session.provider_note, session.engine_note):
-        if note:
-            _log.warning("%s", note)
-    session.warm_up()
-    _log.info(
-        "%s %s runs by %s, %d threads, %d rows at a time",
-        *(bundle.name, bundle.version, session.engine, choice.threads, choice.rows),
-    )
-    return session
 
 
 def _publisher(
