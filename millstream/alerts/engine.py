@@ -15,7 +15,6 @@ restart; `recover` has them from the topic.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -25,13 +24,11 @@ from millstream.alerts.alarm import Alarm, Severity, Status, alarm_id
 from millstream.alerts.incident import Incident
 from millstream.alerts.judge import Reading, not_evaluated
 from millstream.alerts.rules import SERIES_MAX, AlertsTable, DetectorRule, Rule
-from millstream.errors import ContractMismatch
 
 NOT_EVALUATED_S = 300.0
 """How long a rule must fail before it is said: shorter than a restart of ClickHouse is noise."""
 CLOSED_MAX = 10_000
 """Incidents that are remembered as over, so that one read again is not opened again."""
-STATE_VERSION = 1
 
 
 class Phase(StrEnum):
@@ -77,7 +74,7 @@ class Engine:
         self._detectors = [rule for rule in table.rules if isinstance(rule, DetectorRule)]
         self._series: dict[Key, Series] = {}
         self._incidents: dict[str, Alarm] = {}  # incident's id -> its firing alarm
-        self._closed: OrderedDict[str, int] = OrderedDict()  # incident's id -> last revision
+        self._closed: dict[str, None] = {}  # incidents' ids, the one that ended last at the end
         self._now_us = 0
         self.dropped = 0
         """Series that were not followed, since their rule has SERIES_MAX others."""
@@ -163,7 +160,7 @@ class Engine:
                 if alarm.firing:
                     self._incidents[name] = alarm
                 else:
-                    self._remember_closed(name, alarm.revision)
+                    self._remember_closed(name)
                 continue
             key = _key(alarm.rule, alarm.labels)
             if alarm.firing:
@@ -179,46 +176,6 @@ class Engine:
     def firing(self) -> list[Alarm]:
         """What fires now, by rules and incidents."""
         return [s.alarm for s in self._series.values() if s.alarm] + [*self._incidents.values()]
-
-    def state(self) -> dict[str, Any]:
-        """Everything, in JSON's types."""
-        return {
-            "version": STATE_VERSION,
-            "now_us": self._now_us,
-            "series": [
-                {
-                    "rule": rule,
-                    "labels": dict(labels),
-                    "phase": series.phase.value,
-                    "since_us": series.since_us,
-                    "quiet_until_us": series.quiet_until_us,
-                    "alarm": series.alarm.fields() if series.alarm else None,
-                }
-                for (rule, labels), series in self._series.items()
-            ],
-            "incidents": {name: alarm.fields() for name, alarm in self._incidents.items()},
-            "closed": dict(self._closed),
-        }
-
-    @classmethod
-    def from_state(cls, stream: str, table: AlertsTable, state: Mapping[str, Any]) -> Engine:
-        """An engine that goes on where `state` was taken. Raises ContractMismatch for another
-        version's state."""
-        if state.get("version") != STATE_VERSION:
-            raise ContractMismatch(
-                f"the alerts' state has version {state.get('version')}, not {STATE_VERSION}",
-                "Throw it away: what fires is in the alarms' topic",
-            )
-        engine = cls(stream, table)
-        engine._now_us = int(state["now_us"])
-        for each in state["series"]:
-            alarm = Alarm.of(each["alarm"]) if each["alarm"] else None
-            engine._series[_key(each["rule"], each["labels"])] = Series(
-                Phase(each["phase"]), each["since_us"], each["quiet_until_us"], alarm
-            )
-        engine._incidents = {n: Alarm.of(fields) for n, fields in state["incidents"].items()}
-        engine._closed = OrderedDict(state["closed"])
-        return engine
 
     def _tick(self, now_us: int) -> int:
         """A clock that was set back does not make time run backwards here."""
@@ -305,14 +262,14 @@ class Engine:
 
     def _close(self, name: str, why: str, now_us: int) -> Alarm:
         alarm = _resolved(self._incidents.pop(name), why, now_us)
-        self._remember_closed(name, alarm.revision)
+        self._remember_closed(name)
         return alarm
 
-    def _remember_closed(self, name: str, revision: int) -> None:
-        self._closed[name] = revision
-        self._closed.move_to_end(name)
+    def _remember_closed(self, name: str) -> None:
+        self._closed.pop(name, None)
+        self._closed[name] = None
         while len(self._closed) > CLOSED_MAX:
-            self._closed.popitem(last=False)
+            del self._closed[next(iter(self._closed))]
 
 
 def _resolved(
