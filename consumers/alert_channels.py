@@ -22,7 +22,13 @@ from typing import Final, Protocol
 from urllib.parse import SplitResult, urlsplit
 
 from millstream.alerts.notify import Notice
-from millstream.alerts.render import alertmanager_json, mail, slack_json, webhook_json
+from millstream.alerts.render import (
+    alertmanager_json,
+    mail,
+    one_line,
+    slack_json,
+    webhook_json,
+)
 from millstream.errors import DependencyUnavailable, OperatorNeeded
 from millstream.settings import AlertsSettings
 
@@ -149,7 +155,7 @@ def _judge(name: str, place: str, status: int, said: str) -> None:
             f"{name}: {place} answered {status}, and redirects are not followed",
             "Give the address that it leads to, if it is the right one",
         )
-    text = " ".join("".join(c if c.isprintable() else " " for c in said).split())[:200]
+    text = one_line(said)[:200]
     raise OperatorNeeded(f"{name}: {place} answered {status}: {text}", "Mend address or secret")
 
 

@@ -83,11 +83,11 @@ def mail(notice: Notice) -> Mail:
         lines += [_line(alarm), f"  since    {iso(alarm.started_us)}"]
         if not alarm.firing:
             lines.append(f"  until    {iso(alarm.updated_us)}")
-        lines += [f"  {name:<8} {_one_line(value)}" for name, value in _shown_labels(alarm)]
+        lines += [f"  {name:<8} {one_line(value)}" for name, value in _shown_labels(alarm)]
         lines += [f"  id       {alarm.id}", "  evidence", *_evidence_lines(alarm), ""]
     lines.append("Silence it: millstream alerts silence STREAM.TOML id=ID --for 2h")
     return Mail(
-        subject=_one_line(headline(notice))[:200],
+        subject=one_line(headline(notice))[:200],
         body="\n".join(lines) + "\n",
         name=notice.id,
         thread=notice.alarms[0].id,
@@ -102,7 +102,7 @@ def headline(notice: Notice) -> str:
     counts = [f"{n} {word}" for n, word in ((firing, "firing"), (ended, "resolved")) if n]
     what = first.summary if len(notice.alarms) == 1 else ", ".join(counts)
     state = notice.severity.value if firing else "resolved"
-    return _one_line(f"[{state}] {first.stream} {first.rule}: {what}")[:TEXT_CHARS_MAX]
+    return one_line(f"[{state}] {first.stream} {first.rule}: {what}")[:TEXT_CHARS_MAX]
 
 
 def _alarm(alarm: Alarm) -> dict[str, Any]:
@@ -149,7 +149,7 @@ def label_name(name: str) -> str:
 
 def _line(alarm: Alarm) -> str:
     state = alarm.severity.value if alarm.firing else "resolved"
-    return f"[{state}] {_one_line(alarm.summary)[:TEXT_CHARS_MAX]}"
+    return f"[{state}] {one_line(alarm.summary)[:TEXT_CHARS_MAX]}"
 
 
 def _shown_labels(alarm: Alarm) -> list[tuple[str, str]]:
@@ -161,7 +161,8 @@ def _evidence_lines(alarm: Alarm) -> list[str]:
     return [f"    {line}" for line in text[: 4 * TEXT_CHARS_MAX].splitlines()]
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
+    """The text without line breaks, and without what could steer a terminal."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 

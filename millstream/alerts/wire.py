@@ -10,10 +10,17 @@ import pyarrow as pa
 from millstream.alerts.alarm import Alarm
 from millstream.alerts.incident import Incident
 from millstream.alerts.silence import Silence
-from millstream.columnar import FRAME_BYTES, Encoder, arrow_schema, frame, make_decoder
+from millstream.columnar import (
+    FRAME_BYTES,
+    Encoder,
+    arrow_schema,
+    frame,
+    make_decoder,
+    split_frames,
+)
 from millstream.columnar.decoded import Decoder
 from millstream.contracts import contract
-from millstream.errors import MillstreamError, RecordRefused, Stage
+from millstream.errors import MillstreamError, RecordRefused, Refusal, Stage
 
 T = TypeVar("T")
 SchemaOf = Callable[[int], str]
@@ -67,16 +74,21 @@ class Reader:
 
     def fields(self, value: bytes | None) -> dict[str, Any]:
         """The record's values. Raises RecordRefused where it cannot be read."""
-        if value is None or len(value) < FRAME_BYTES or value[0] != 0:
-            raise RecordRefused(Stage.FRAME, "not_framed", "not in Confluent's wire format")
-        schema_id = int.from_bytes(value[1:FRAME_BYTES], "big", signed=True)
+        framed = split_frames([value])
+        _raise_first(framed.refusals)
+        assert value is not None  # it has a frame
+        (schema_id,) = framed.groups
         if schema_id not in self._decoders:
             self._decoders[schema_id] = make_decoder(self._schema_of(schema_id))
         decoded = self._decoders[schema_id].decode([value], FRAME_BYTES)
-        for refusal in decoded.refusals:
-            raise RecordRefused(refusal.stage, refusal.name, refusal.reason)
+        _raise_first(decoded.refusals)
         fields: dict[str, Any] = decoded.columns.to_pylist()[0]
         return fields
+
+
+def _raise_first(refusals: Sequence[Refusal]) -> None:
+    for refusal in refusals:
+        raise RecordRefused(refusal.stage, refusal.name, refusal.reason)
 
 
 def _stored(kind: pa.DataType) -> pa.DataType:
