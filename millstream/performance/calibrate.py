@@ -72,7 +72,7 @@ def fit(scores: Floats, hits: Floats) -> Curve:
             loss = rows[number][held] * guess**2 - 2 * guess * came[number][held]
             losses[place] += float(loss.sum())
     made = (_beta, _isotonic)[int(np.argmin(losses))](*(t.sum(axis=0) for t in (rows, said, came)))
-    return Curve(made.knots, made.values, float(scores.min()), float(scores.max()))
+    return _spanning(scores, made)
 
 
 def isotonic(scores: Floats, hits: Floats) -> Curve:

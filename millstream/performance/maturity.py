@@ -21,13 +21,12 @@ class Maturity:
     took longer than its age.
 
     delays_us: [m] ascending ages in µs. came: [m] share of all predictions whose label had come by
-    each. horizon_us: up to which age enough were seen. ever: share that is taken to come at all;
-    1 as long as the curve may still rise. settled: whether `ever` was seen, not assumed.
+    each. ever: share that is taken to come at all; 1 as long as the curve may still rise. settled:
+    whether `ever` was seen, not assumed.
     """
 
     delays_us: Ints
     came: Floats
-    horizon_us: int
     ever: float
     settled: bool
 
@@ -77,7 +76,7 @@ def learn(delays_us: Ints, waiting_us: Ints, wait_us: int) -> Maturity:
         half = float(came[before - 1]) if before else 0.0
         old = len(ages) - np.searchsorted(ages, horizon // 2)
         settled = top - half <= PLATEAU_RISE_MAX * top and bool(old >= PLATEAU_ROWS_MIN)
-    return Maturity(at.astype(np.int64), came, horizon, top if settled else 1.0, settled)
+    return Maturity(at.astype(np.int64), came, top if settled else 1.0, settled)
 
 
 def share_in(known: int, waiting_us: Ints, curve: Maturity) -> float | None:
