@@ -11,7 +11,6 @@ Everything here blocks; app.py calls it from threads.
 from __future__ import annotations
 
 import fcntl
-import logging
 import re
 import shutil
 import threading
@@ -30,16 +29,11 @@ from ops.warehouse.access import plain_default, write_config
 from ops.warehouse.errors import Code, failure, from_engine
 from ops.warehouse.protocol import Ask, Summary
 
-log = logging.getLogger(__name__)
-
 STATEMENT_BYTES_MAX: Final = 16 << 20
 """Longest statement without its data. The engine's own max_query_size (256 KiB) comes first."""
 
 INSERT_HEAD_BYTES_MAX: Final = 256 << 10
 """Where an INSERT's FORMAT or VALUES must have come. ClickHouse has the same default."""
-
-_ROWLESS_BYTES_MAX: Final = 64 << 10
-"""Longest data of an INSERT that may have no rows: a header and a schema."""
 
 _FEED_BYTES = 1 << 20
 _SCRATCH = "http-scratch"
@@ -57,7 +51,8 @@ class Plan:
 
     kind: "select" (its rows stream), "insert" (data follows the statement), or "other".
     word: its first word in capitals. format: the output's, or the inserted data's.
-    settings: the SETTINGS clause behind FORMAT. data_offset: where an INSERT's data begins.
+    settings: its last SETTINGS clause, which is not in `statement`: a query's behind FORMAT, an
+    INSERT's before it. data_offset: where an INSERT's data begins.
     """
 
     kind: str
@@ -117,9 +112,9 @@ class Warehouse:
             insert = sql.insert_head(head)
             if insert is not None:
                 sql.refuse_outside(insert.statement)
-                return Plan(
-                    "insert", word, insert.statement, insert.format, b"", insert.data_offset
-                )
+                cut = insert.settings_offset
+                statement, settings = insert.statement[:cut], insert.statement[cut:]
+                return Plan("insert", word, statement, insert.format, settings, insert.data_offset)
         statement = head + body.read(STATEMENT_BYTES_MAX - len(head) + 1)
         if len(statement) > STATEMENT_BYTES_MAX:
             reason = f"The statement is longer than {STATEMENT_BYTES_MAX} bytes"
@@ -219,67 +214,24 @@ class Warehouse:
 
         Up to about a million rows (max_insert_block_size) become one block in each table
         partition, hence one part, whole or not at all. Raises QueryFailed.
+
+        From a file, as the engine's insert from memory hides errors that come before its first
+        block (too many parts, a full or read-only disk): it ends well with no row written.
         """
         path = self.scratch / f"insert-{uuid4().hex}"
         try:
-            infile = b"FROM INFILE " + quoted(str(path)) + b" COMPRESSION 'none' FORMAT "
-            statement = b" ".join([plan.statement.rstrip(), infile + plan.format.encode()])
+            body.seek(plan.data_offset)
+            with path.open("wb") as copy:
+                shutil.copyfileobj(body, copy, _FEED_BYTES)
+            infile = b"FROM INFILE " + quoted(str(path)) + b" COMPRESSION 'none'"
+            form = b"FORMAT " + plan.format.encode()
+            statement = b"\n".join([plan.statement, infile, plan.settings, form])
             with self._session(ask) as connection:
-                if not self._parses(statement):  # it has settings of its own
-                    return self._insert_stream(connection, plan, body)
-                body.seek(plan.data_offset)
-                with path.open("wb") as copy:
-                    shutil.copyfileobj(body, copy, _FEED_BYTES)
                 return _answer(connection.query(statement, "TabSeparatedRaw"))[1]
         except OSError as error:
             raise failure(Code.STD_EXCEPTION, f"The data cannot be kept: {error}") from error
         finally:
             path.unlink(missing_ok=True)
-
-    def _insert_stream(self, connection: Any, plan: Plan, body: IO[bytes]) -> Summary:
-        """The engine's insert from memory. It hides errors of the disk, INFILE does not."""
-        body.seek(plan.data_offset)
-        stream = connection.send_insert(plan.statement, plan.format)
-        try:
-            while data := body.read(_FEED_BYTES):
-                connection.insert_append(stream, data)
-        except BaseException:
-            with suppress(RuntimeError):
-                connection.insert_cancel(stream)
-            raise
-        done = connection.insert_done(stream)
-        rows, size = done.rows_written(), done.bytes_written()
-        if not rows:
-            self._require_no_rows(connection, plan, body)
-        return Summary(rows, size, rows, size, done.elapsed())
-
-    def _require_no_rows(self, connection: Any, plan: Plan, body: IO[bytes]) -> None:
-        """Raise QueryFailed if the data of an insert that wrote nothing has rows.
-
-        The engine's insert reports no error that comes before its first block (too many parts, a
-        full or read-only disk): it ends well with 0 rows written. A deduplicated block does not
-        come here: its rows count as written.
-        """
-        body.seek(plan.data_offset)
-        data = body.read(_ROWLESS_BYTES_MAX + 1)
-        if not data:
-            return
-        if len(data) <= _ROWLESS_BYTES_MAX:
-            text = data.decode("utf-8", "surrogateescape")
-            rows = b"format(" + plan.format.encode() + b", " + quoted(text) + b")"
-            try:
-                counted = connection.query(b"SELECT count() FROM " + rows, "TabSeparatedRaw")
-                if int(counted.bytes() or b"0") == 0:
-                    return
-            except RuntimeError as why:  # such a format does not name its columns, or has no row
-                if "EMPTY_DATA_PASSED" in str(why):
-                    return
-                log.warning("an insert wrote no row, and its rows cannot be counted: %s", why)
-        reason = (
-            "The engine wrote no row and gave no reason; the usual ones are too many parts"
-            " (parts_to_throw_insert), a full disk and a read-only one"
-        )
-        raise failure(Code.UNKNOWN_EXCEPTION, reason)
 
     def kill(self, query_id: str) -> None:
         """Ask the engine to end a query; it may not have begun, so callers repeat it."""

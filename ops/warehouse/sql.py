@@ -72,12 +72,14 @@ class InsertHead:
     """An INSERT that brings its data along.
 
     statement: up to FORMAT or VALUES, exclusive. format: the data's format, "Values" for VALUES.
-    data_offset: where in the bytes the data begins.
+    data_offset: where in the bytes the data begins. settings_offset: where in the statement its
+    SETTINGS begin; the statement's length if it has none.
     """
 
     statement: bytes
     format: str
     data_offset: int
+    settings_offset: int
 
 
 def insert_head(text: bytes) -> InsertHead | None:
@@ -89,6 +91,7 @@ def insert_head(text: bytes) -> InsertHead | None:
     depth = 0
     name_ends = False
     previous = b""
+    settings = len(text)
     stream = tokens(text)
     for token in stream:
         if token.text in {b"(", b"[", b"{"}:
@@ -98,10 +101,12 @@ def insert_head(text: bytes) -> InsertHead | None:
         word = token.upper if depth == 0 and name_ends and previous != b"." else b""
         if word == b"INFILE":
             raise failure(Code.ACCESS_DENIED, "FROM INFILE is not allowed over HTTP: send the data")
-        if word == b"FORMAT":
-            return _formatted(text, token, stream)
-        if word == b"VALUES":
-            return InsertHead(text[: token.start], "Values", token.end)
+        if word in {b"FORMAT", b"VALUES"}:
+            form, data = ("Values", token.end) if word == b"VALUES" else _formatted(text, stream)
+            statement = text[: token.start]
+            return InsertHead(statement, form, data, min(settings, len(statement)))
+        if word == b"SETTINGS":
+            settings = min(settings, token.start)
         if word in {b"SELECT", b"WITH"} or (token.text == b"(" and _is_query(text, token.end)):
             return None
         # INSERT INTO [TABLE | FUNCTION] and the dot of db.table come before a name, which may be
@@ -115,7 +120,8 @@ def _is_query(text: bytes, start: int) -> bool:
     return first_word(text[start : start + 4096]) in {"SELECT", "WITH", "("}
 
 
-def _formatted(text: bytes, keyword: Token, rest: Iterator[Token]) -> InsertHead:
+def _formatted(text: bytes, rest: Iterator[Token]) -> tuple[str, int]:
+    """The format's name, and where the data begins."""
     name = next(rest, None)
     if name is None or name.kind != "word":
         raise failure(Code.SYNTAX_ERROR, "FORMAT needs the name of a format")
@@ -127,7 +133,7 @@ def _formatted(text: bytes, keyword: Token, rest: Iterator[Token]) -> InsertHead
         raise failure(Code.SYNTAX_ERROR, "There is a ';' between the format's name and the data")
     if re.compile(rb"SETTINGS\s", re.IGNORECASE).match(text, skipped.end()):
         raise failure(Code.SYNTAX_ERROR, "Write the SETTINGS of an INSERT before its FORMAT")
-    return InsertHead(text[: keyword.start], name.text.decode(), skipped.end())
+    return name.text.decode(), skipped.end()
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,27 @@ def test_an_insert_is_cut_from_its_data(
 
 
 @pytest.mark.parametrize(
+    ("text", "settings"),
+    [
+        (b"INSERT INTO t FORMAT CSV\n1", b""),
+        (b"INSERT INTO t VALUES (1)", b""),
+        (
+            b"INSERT INTO t settings a = 1, b = 'SETTINGS' FORMAT CSV\n1",
+            b"settings a = 1, b = 'SETTINGS' ",
+        ),
+        (b"INSERT INTO t (settings) SETTINGS a = 1 VALUES (1)", b"SETTINGS a = 1 "),
+        (b"INSERT INTO settings FORMAT CSV\n1", b""),
+        (b"INSERT INTO db.settings FORMAT CSV\n1", b""),
+    ],
+)
+def test_an_inserts_settings_are_found(text: bytes, settings: bytes) -> None:
+    """They begin at the clause's own word, not at a name or a text that is spelt so."""
+    head = sql.insert_head(text)
+    assert head is not None
+    assert head.statement[head.settings_offset :] == settings
+
+
+@pytest.mark.parametrize(
     "text",
     [
         b"INSERT INTO t SELECT 1 FORMAT CSV",
