@@ -111,9 +111,8 @@ class CachedSession:
         """As Session.read."""
         return self._session.read(columns)
 
-    def known(self, columns: pa.RecordBatch) -> Scored:
-        """Only what the cache knows; other rows are neither scored nor refused."""
-        read = self._session.read(columns)
+    def known(self, read: Rows) -> Scored:
+        """Only what the cache knows of these rows; the others are neither scored nor refused."""
         found = self._cache.find(self._digest, keys_of(read))
         nothing = self._session.decide(
             np.empty(0, np.int64), np.empty((0, self._session.bundle.card.score_columns)), ()

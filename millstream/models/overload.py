@@ -17,9 +17,8 @@ from millstream.errors import BundleInvalid
 from millstream.ladder import Ladder
 from millstream.models.bundle import Bundle
 from millstream.models.cache import CachedSession
+from millstream.models.features import Rows
 from millstream.models.session import Scored, Session
-
-STEPS = ("full", "cheaper", "cached", "abstained")
 
 _log = logging.getLogger(__name__)
 
@@ -58,9 +57,10 @@ class LadderSession:
             scored = self._cheaper.score(columns)
             return replace(scored, answered_by="cheaper", bundle=self._cheaper.bundle)
         if step == "cached" and isinstance(self._full, CachedSession):
-            return self._with_abstentions(columns, self._full.known(columns))
+            read = self._full.read(columns)
+            return self._with_abstentions(read, self._full.known(read))
         if step == "abstained":
-            return self._with_abstentions(columns, None)
+            return self._with_abstentions(self._full.read(columns), None)
         return self._full.score(columns)
 
     def close(self) -> None:
@@ -69,9 +69,8 @@ class LadderSession:
         if self._cheaper is not None:
             self._cheaper.close()
 
-    def _with_abstentions(self, columns: pa.RecordBatch, known: Scored | None) -> Scored:
+    def _with_abstentions(self, read: Rows, known: Scored | None) -> Scored:
         """What is known, and no answer to the other rows that the model may see."""
-        read = self._full.read(columns)
         count, width = len(read.positions), self.bundle.card.score_columns
         scores = np.full((count, width), np.nan)
         score, confidence = np.full(count, np.nan), np.full(count, np.nan)

@@ -6,15 +6,18 @@ import logging
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from millstream.errors import BundleInvalid
 from millstream.ladder import Ladder
 from millstream.models.cache import CachedSession
-from millstream.models.overload import STEPS, LadderSession
+from millstream.models.features import FeatureReader, Rows
+from millstream.models.overload import LadderSession
 from millstream.models.session import Session
 from tests.millstream.models.graphs import BINARY, batch, bundle, identity
 
+STEPS = ("full", "cheaper", "cached", "abstained")
 FULL = bundle(identity(width=2), ("a", "b"), **BINARY)
 
 
@@ -89,3 +92,18 @@ def test_a_cheaper_model_with_other_labels_is_refused() -> None:
     other = bundle(identity())
     with pytest.raises(BundleInvalid, match="kind is 'regression'"):
         LadderSession(Session(FULL), Session(other), Ladder(STEPS, 1, 1, 1))
+
+
+def test_rows_are_read_once_where_only_the_cache_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While events wait, nothing is done twice."""
+    session = at("cached")
+    read, seen = FeatureReader.read, []
+
+    def counted(self: FeatureReader, columns: pa.RecordBatch) -> Rows:
+        seen.append(columns.num_rows)
+        return read(self, columns)
+
+    monkeypatch.setattr(FeatureReader, "read", counted)
+    session.score(batch(a=[0.25, 0.5], b=[0.75, 0.5]))
+    assert seen == [2]
+    session.close()
