@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import time
 import uuid
 from typing import TYPE_CHECKING, Annotated
@@ -18,8 +17,9 @@ from millstream.cli.options import (
     StreamPath,
     WarehouseUrl,
     kafka_settings,
-    log_to_stderr,
     registry_settings,
+    seconds,
+    start,
     warehouse_settings,
 )
 from millstream.cli.tail import printable
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from millstream.alerts.alarm import Alarm
     from millstream.alerts.silence import Silence
 
-SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 SILENCE_S_MAX = 366 * 86_400
 
 app = typer.Typer(
@@ -60,21 +59,17 @@ def run(
     """
     from consumers.alert import run_alert
     from millstream.settings import AlertsSettings, from_environment
-    from millstream.stream import Stream
-    from ops.process import stop_requests, write_ready_file
 
-    log_to_stderr()
-    stop = stop_requests()
-    stream = Stream.load(path)
+    given = start(path, kafka, registry, ready_file)
     settings = from_environment(AlertsSettings, os.environ)
     run_alert(
-        stream,
-        kafka_settings(kafka),
-        registry_settings(registry),
+        given.stream,
+        given.kafka,
+        given.registry,
         warehouse_settings(warehouse),
         settings,
-        stop,
-        lambda _: write_ready_file(ready_file, str(os.getpid())) if ready_file else None,
+        given.stop,
+        given.ready,
     )
 
 
@@ -263,8 +258,7 @@ def _silence_line(silence: Silence, now_us: int) -> str:
 
 
 def _length_us(text: str) -> int:
-    found = re.fullmatch(r"(\d{1,9})([smhd])", text, re.ASCII)
-    seconds = int(found[1]) * SECONDS[found[2]] if found else 0
-    if not 0 < seconds <= SILENCE_S_MAX:
-        raise SettingsInvalid(f"--for {text} is no length", "Write 90s, 30m, 2h or 7d")
-    return seconds * 1_000_000
+    length_s = seconds("--for", text, "smhd")
+    if length_s > SILENCE_S_MAX:
+        raise SettingsInvalid(f"--for {text} is too long", "Give at most 366d")
+    return length_s * 1_000_000

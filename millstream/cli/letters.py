@@ -6,7 +6,6 @@ import json
 import os
 import re
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -18,6 +17,7 @@ from millstream.cli.options import (
     kafka_settings,
     log_to_stderr,
     registry_settings,
+    time_of,
 )
 from millstream.cli.tail import plain, printable
 from millstream.errors import SettingsInvalid
@@ -186,19 +186,7 @@ def _wanted(
         raise SettingsInvalid(
             f"--stage {stage} is no stage", f"Give one of {', '.join(sorted(Stages))}"
         )
-    return Wanted(stage, error, schema_id, _time(since), limit)
-
-
-def _time(text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError:
-        raise SettingsInvalid(
-            f"--since {text} is no ISO 8601 time", "Write it as 2024-05-01T12:00:00Z"
-        ) from None
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
+    return Wanted(stage, error, schema_id, time_of("--since", since), limit)
 
 
 def _place(text: str) -> tuple[int, int]:

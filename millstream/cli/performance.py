@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 import time
 from collections.abc import Sequence
@@ -13,9 +12,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from millstream.cli.options import StreamPath, WarehouseUrl, warehouse_settings
+from millstream.cli.options import (
+    UNITS_S,
+    StreamPath,
+    WarehouseUrl,
+    seconds,
+    time_of,
+    warehouse_settings,
+)
 from millstream.cli.tail import printable
-from millstream.errors import SettingsInvalid
 
 if TYPE_CHECKING:
     from millstream.performance.report import Cell, Report
@@ -23,7 +28,6 @@ if TYPE_CHECKING:
 
 WIDTH = 170
 """Columns of a whole table; a narrower terminal gets fewer measures."""
-_UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 _CLASSES = ("accuracy", "log_loss", "auc", "brier", "calibration_error", "f1", "cost")
 _NARROW = ("accuracy", "auc", "cost")
 _VALUES = ("mae", "rmse")
@@ -73,13 +77,13 @@ def performance(  # noqa: PLR0913, PLR0917 - one parameter for each option
     asked = Asked(
         now_us=time.time_ns() // 1_000,
         wait_us=stream.label.outcome_wait_s * 1_000_000,
-        width_us=_width_us(window),
+        width_us=None if window is None else seconds("--window", window) * 1_000_000,
         false_positive=stream.costs.false_positive,
         false_negative=stream.costs.false_negative,
         matrix=stream.costs.matrix,
         fairness=stream.fairness,
     )
-    which = Range(_time("--since", since), _time("--until", until), rows)
+    which = Range(time_of("--since", since), time_of("--until", until), rows)
     connected = Warehouse.connect(warehouse_settings(warehouse))
     try:
         loaded = read(stream, connected, cards, which)
@@ -92,29 +96,6 @@ def performance(  # noqa: PLR0913, PLR0917 - one parameter for each option
     else:
         _show(stream, made, loaded.notes)
     raise typer.Exit(1 if made.alarms else 0)
-
-
-def _width_us(text: str | None) -> int | None:
-    if text is None:
-        return None
-    found = re.fullmatch(r"(\d{1,9})([smhdw])", text, re.ASCII)
-    if found is None or not int(found[1]):
-        raise SettingsInvalid(
-            f"--window {text} is no width", "Write a number and s, m, h, d or w, such as 30m"
-        )
-    return int(found[1]) * _UNITS_S[found[2]] * 1_000_000
-
-
-def _time(option: str, text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        raise SettingsInvalid(
-            f"{option} {text} is no ISO 8601 time", "Write it as 2024-05-01T12:00:00Z"
-        ) from None
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def _show(stream: Stream, made: Report, notes: Sequence[str]) -> None:
@@ -236,6 +217,6 @@ def _at(time_us: int) -> str:
 
 
 def _span(width_us: int) -> str:
-    seconds = width_us // 1_000_000
-    unit = next(u for u in ("w", "d", "h", "m", "s") if seconds % _UNITS_S[u] == 0)
-    return f"{seconds // _UNITS_S[unit]}{unit}"
+    whole = width_us // 1_000_000
+    unit = next(u for u in reversed(UNITS_S) if whole % UNITS_S[u] == 0)
+    return f"{whole // UNITS_S[unit]}{unit}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,9 +13,7 @@ from millstream.cli.options import (
     RegistryUrl,
     StreamPath,
     WarehouseUrl,
-    kafka_settings,
-    log_to_stderr,
-    registry_settings,
+    start,
     warehouse_settings,
 )
 
@@ -43,23 +40,11 @@ def score(
     from consumers.scorer import run_scorer
     from consumers.topics import require_topics
     from millstream.settings import ScorerSettings, from_environment
-    from millstream.stream import Stream
-    from ops.process import stop_requests
 
-    log_to_stderr()
-    stop = stop_requests()
-    stream = Stream.load(path)
-    brokers = kafka_settings(kafka)
+    given = start(path, kafka, registry, ready_file)
     settings = from_environment(ScorerSettings, os.environ, slot=slot)
-    require_topics(stream, brokers)
-    run_scorer(
-        stream,
-        brokers,
-        registry_settings(registry),
-        settings,
-        stop,
-        lambda _: _announce(ready_file),
-    )
+    require_topics(given.stream, given.kafka)
+    run_scorer(given.stream, given.kafka, given.registry, settings, given.stop, given.ready)
 
 
 def sink(
@@ -84,23 +69,18 @@ def sink(
     from consumers.sink import run_sink
     from consumers.topics import require_topics
     from millstream.settings import SinkSettings, from_environment
-    from millstream.stream import Stream
-    from ops.process import stop_requests
 
-    log_to_stderr()
-    stop = stop_requests()
-    stream = Stream.load(path)
-    brokers = kafka_settings(kafka)
+    given = start(path, kafka, registry, ready_file)
     settings = from_environment(SinkSettings, os.environ, slot=slot)
-    require_topics(stream, brokers)
+    require_topics(given.stream, given.kafka)
     run_sink(
-        stream,
-        brokers,
-        registry_settings(registry),
+        given.stream,
+        given.kafka,
+        given.registry,
         warehouse_settings(warehouse),
         settings,
-        stop,
-        lambda _: _announce(ready_file),
+        given.stop,
+        given.ready,
     )
 
 
@@ -129,28 +109,16 @@ def join(
     from consumers.join import run_join
     from consumers.topics import require_topics
     from millstream.settings import JoinSettings, from_environment
-    from millstream.stream import Stream
-    from ops.process import stop_requests
 
-    log_to_stderr()
-    stop = stop_requests()
-    stream = Stream.load(path)
-    brokers = kafka_settings(kafka)
+    given = start(path, kafka, registry, ready_file)
     settings = from_environment(JoinSettings, os.environ, slot=slot)
-    require_topics(stream, brokers, ["labelled", "join_state"])
+    require_topics(given.stream, given.kafka, ["labelled", "join_state"])
     run_join(
-        stream,
-        brokers,
-        registry_settings(registry),
+        given.stream,
+        given.kafka,
+        given.registry,
         settings,
-        stop,
-        lambda _: _announce(ready_file),
+        given.stop,
+        given.ready,
         rebuild=rebuild,
     )
-
-
-def _announce(ready_file: Path | None) -> None:
-    if ready_file is not None:
-        from ops.process import write_ready_file
-
-        write_ready_file(ready_file, str(os.getpid()))

@@ -7,15 +7,7 @@ from typing import Annotated
 
 import typer
 
-from millstream.cli.options import (
-    Kafka,
-    ReadyFile,
-    RegistryUrl,
-    StreamPath,
-    kafka_settings,
-    log_to_stderr,
-    registry_settings,
-)
+from millstream.cli.options import Kafka, ReadyFile, RegistryUrl, StreamPath, start
 
 
 def watch(
@@ -40,21 +32,16 @@ def watch(
     from consumers.topics import require_topics
     from consumers.watch import run_watch
     from millstream.settings import WatchSettings, from_environment
-    from millstream.stream import Stream
-    from ops.process import stop_requests, write_ready_file
 
-    log_to_stderr()
-    stop = stop_requests()
-    stream = Stream.load(path)
-    brokers = kafka_settings(kafka)
+    given = start(path, kafka, registry, ready_file)
     settings = from_environment(WatchSettings, os.environ)
-    require_topics(stream, brokers, ["labelled", "drift", "incidents", "watch_state"])
+    require_topics(given.stream, given.kafka, ["labelled", "drift", "incidents", "watch_state"])
     run_watch(
-        stream,
-        brokers,
-        registry_settings(registry),
+        given.stream,
+        given.kafka,
+        given.registry,
         settings,
-        stop,
-        lambda _: write_ready_file(ready_file, str(os.getpid())) if ready_file else None,
+        given.stop,
+        given.ready,
         rebuild=rebuild,
     )

@@ -55,6 +55,8 @@ def test_without_any_address_the_operator_must_act() -> None:
     [
         (["rule=x", "--for", "soon"], "--for soon is no length"),
         (["rule=x", "--for", "0h"], "--for 0h is no length"),
+        (["rule=x", "--for", "1w"], "--for 1w is no length"),
+        (["rule=x", "--for", "367d"], "--for 367d is too long"),
         (["rule"], "'rule' is no matcher"),
         ([], "no matcher is given"),
     ],
