@@ -39,6 +39,7 @@ class Latency:
     """One contender at one rate. share: of the events' answers that came in time.
 
     late_ms: how far the generator itself was behind at worst; the percentiles contain it.
+    records_a_request: that the generator sent, on average; near 1 the broker is measured.
     """
 
     trial: Trial
@@ -46,6 +47,7 @@ class Latency:
     found: Percentiles | None = None
     share: float = 0.0
     late_ms: float = 0.0
+    records_a_request: float = 0.0
     spent: Spent | None = None
     failure: str | None = None
 
@@ -130,7 +132,10 @@ def _at(
         return replace(made, failure=f"{why}\n{generator.tail(5)}\n{reader.tail(5)}")
     kept = steady(scheduled, arrived, report["begin_us"] + int(WARM_UP_S * 1e6))
     made = replace(
-        made, share=len(scheduled) / int(rate * whole_s), late_ms=report["late_us"] / 1000
+        made,
+        share=len(scheduled) / int(rate * whole_s),
+        late_ms=report["late_us"] / 1000,
+        records_a_request=report["records_a_request"],
     )
     return (
         replace(made, found=percentiles(kept))
