@@ -21,8 +21,9 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from millstream.columnar import compiled
+from millstream.columnar import compiled, kernel_memory
 from millstream.columnar.compiled import kernel, part, stamp_of
+from millstream.columnar.kernel_memory import zeros_below
 
 # Columns of the table of trees.
 BITS: Final = 0  # 1: a word of bits; 0: walked
@@ -103,15 +104,6 @@ def _asked(lanes: int, comparison: str, ordered: bool) -> Any:
     return intrinsic(typed)
 
 
-def _lowest(_: Any, word: Any) -> Any:
-    """The number of the lowest bit that is set; undefined for 0."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.cttz(args[0], ir.IntType(1)(1))
-
-    return types.int64(types.int64), generate
-
-
 def _loaded(kind: Any, width: Any) -> Any:
     """A function that loads the number at an address and an index behind it."""
 
@@ -122,7 +114,6 @@ def _loaded(kind: Any, width: Any) -> Any:
     return intrinsic(lambda _, address, index: (kind(types.int64, types.int64), generate))
 
 
-_lowest_bit: Any = intrinsic(_lowest)
 _number: Any = _loaded(types.float64, ir.DoubleType())
 _whole: Any = _loaded(types.int64, ir.IntType(64))
 # A comparison with NaN is false if ordered, true if not.
@@ -275,7 +266,7 @@ def _build(stamp: int) -> Any:
                             if _goes_right(columns[column, row], at_members, low, high, missing):
                                 bits[row] &= masks[node]
                     for row in range(rows):
-                        bits[row] = first + many * _lowest_bit(bits[row])
+                        bits[row] = first + many * zeros_below(bits[row])
                 else:
                     root, depth, row = trees[tree, BEGIN], trees[tree, DEPTH], 0
                     at = at_x + width * start
@@ -300,7 +291,7 @@ def _build(stamp: int) -> Any:
     return score
 
 
-sums = kernel(_SIGNATURE)(_build(stamp_of(compiled.__file__, __file__)))
+sums = kernel(_SIGNATURE)(_build(stamp_of(compiled.__file__, kernel_memory.__file__, __file__)))
 
 
 def _build_transform(stamp: int) -> Any:
