@@ -28,6 +28,9 @@ from millstream.errors import SettingsInvalid
 if TYPE_CHECKING:
     from millstream.alerts.alarm import Alarm
     from millstream.alerts.silence import Silence
+    from millstream.alerts.wire import Reader
+    from millstream.settings import KafkaSettings
+    from millstream.stream import Stream
 
 SILENCE_S_MAX = 366 * 86_400
 
@@ -127,7 +130,7 @@ def silence(
     from consumers.alert_log import Alarms
     from consumers.registry import Registry, subject_of
     from millstream.alerts.silence import Matcher, Silence
-    from millstream.alerts.wire import Writer
+    from millstream.alerts.wire import Reader, Writer
     from millstream.contracts import contract
     from millstream.stream import Stream
 
@@ -135,7 +138,7 @@ def silence(
     client = Registry(registry_settings(registry))
     now_us = time.time_ns() // 1_000
     if end is not None:
-        known = {each.id: each for each in _silences(stream.path, kafka, registry)}
+        known = {each.id: each for each in _silences(stream, brokers, Reader(client.schema))}
         if end not in known:
             raise SettingsInvalid(
                 f"there is no silence {end}", "`millstream alerts list` has their ids"
@@ -170,10 +173,15 @@ def list_alarms(
 
     Example: millstream alerts list examples/loans/stream.toml
     """
+    from consumers.registry import Registry
     from millstream.alerts.silence import silenced
+    from millstream.alerts.wire import Reader
+    from millstream.stream import Stream
 
+    stream, brokers = Stream.load(path), kafka_settings(kafka)
+    reader = Reader(Registry(registry_settings(registry)).schema)
     now_us = time.time_ns() // 1_000
-    alarms, silences = _alarms(path, kafka, registry), _silences(path, kafka, registry)
+    alarms, silences = _alarms(stream, brokers, reader), _silences(stream, brokers, reader)
     shown = [each for each in alarms if each.firing or everything]
     held = [each for each in silences if now_us < each.ends_us or everything]
     if as_json:
@@ -210,29 +218,21 @@ def _trial(stream: str) -> Alarm:
     )
 
 
-def _alarms(path: StreamPath, kafka: str | None, registry: str | None) -> list[Alarm]:
+def _alarms(stream: Stream, kafka: KafkaSettings, reader: Reader) -> list[Alarm]:
     """The newest revision of each alarm, the newest alarm first."""
     from consumers.alert import read_alarms
-    from consumers.registry import Registry
-    from millstream.alerts.wire import Reader
-    from millstream.stream import Stream
 
-    reader = Reader(Registry(registry_settings(registry)).schema)
     newest: dict[str, Alarm] = {}
-    for alarm in read_alarms(kafka_settings(kafka), Stream.load(path), reader):
+    for alarm in read_alarms(kafka, stream, reader):
         if alarm.id not in newest or alarm.revision >= newest[alarm.id].revision:
             newest[alarm.id] = alarm
     return sorted(newest.values(), key=lambda alarm: -alarm.started_us)
 
 
-def _silences(path: StreamPath, kafka: str | None, registry: str | None) -> list[Silence]:
+def _silences(stream: Stream, kafka: KafkaSettings, reader: Reader) -> list[Silence]:
     from consumers.alert import Silences
-    from consumers.registry import Registry
-    from millstream.alerts.wire import Reader
-    from millstream.stream import Stream
 
-    reader = Reader(Registry(registry_settings(registry)).schema)
-    found = Silences(kafka_settings(kafka), Stream.load(path), reader)
+    found = Silences(kafka, stream, reader)
     try:
         return sorted(found.current, key=lambda each: each.ends_us)
     finally:
