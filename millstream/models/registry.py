@@ -116,8 +116,10 @@ def unknown(name: str, version: str, known: list[str]) -> BundleInvalid:
 
 
 def require_tag(key: str, value: str) -> None:
-    """Raises BundleInvalid where a tag's key is no plain word or its value is too long."""
+    """Raises BundleInvalid where a tag's key is no plain word or its value is no text or long."""
     require_word("tag", key)
+    if not value.isascii() and value.encode("utf-8", "replace").decode() != value:
+        raise BundleInvalid(f"the tag {key} is no text", "Write it in UTF-8")
     if len(value) > TAG_CHARS_MAX:
         raise BundleInvalid(
             f"the tag {key} has {len(value):,} characters", f"Keep it to {TAG_CHARS_MAX:,}"
@@ -238,7 +240,9 @@ class FolderRegistry:
             raise BundleInvalid(
                 f"{file} is damaged", "Restore the registry's folder from its backup"
             ) from None
-        tags = {key: (place / "tags" / key).read_text("utf-8") for key in _listed(place / "tags")}
+        tags = {
+            key: (place / "tags" / key).read_bytes().decode() for key in _listed(place / "tags")
+        }
         return Entry(ModelReference(name, version, manifest.digest), created_at, tags), manifest
 
     def _same(self, reference: ModelReference, card: Card) -> ModelReference:

@@ -1,0 +1,16 @@
+"""Each kind of model registry, empty, for the tests that all of them must pass."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from millstream.models.registry import FolderRegistry, ModelRegistry
+
+KINDS = ["folder"]
+
+
+def opened(request: pytest.FixtureRequest, tmp_path: Path) -> ModelRegistry:
+    """A new registry of the kind that the fixture's parameter names."""
+    return FolderRegistry(tmp_path / "models")
