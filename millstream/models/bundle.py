@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import stat
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from millstream.errors import BundleInvalid
@@ -25,11 +26,15 @@ CARD_BYTES_MAX = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A model that passed every check that needs no data. Session makes it answer."""
+    """A model that passed every check that needs no data. Session makes it answer.
+
+    card_digest: `sha256:` and the digest of bundle.toml's bytes, as they were read.
+    """
 
     folder: Path
     card: Card
     model_bytes: bytes = field(repr=False)
+    card_digest: str = ""
 
     @property
     def name(self) -> str:
@@ -58,9 +63,10 @@ class Bundle:
             raise BundleInvalid(
                 f"there is no bundle folder {path}", "Check the path, or train and export a model"
             )
-        card = read_card(_read(path / CARD_FILE, CARD_BYTES_MAX), path / CARD_FILE)
-        model = _read(path / MODEL_FILE, model_bytes_max)
-        return cls.check(path, card, model)
+        text = read_file(path / CARD_FILE, CARD_BYTES_MAX)
+        card = read_card(text, path / CARD_FILE)
+        model = read_file(path / MODEL_FILE, model_bytes_max)
+        return replace(cls.check(path, card, model), card_digest=digest_of(text))
 
     @classmethod
     def check(cls, path: Path, card: Card, model: bytes) -> Bundle:
@@ -79,12 +85,12 @@ class Bundle:
         graph.check_contents(proto, file)
         graph.check_runtime(proto, file)
         graph.check_signature(card, proto, file)
-        return cls(path, card, model)
+        return cls(path, card, model, digest_of(write_card(card).encode()))
 
 
-def digest_of(model: bytes) -> str:
-    """`sha256:` and the hexadecimal SHA-256 of the model's bytes."""
-    return "sha256:" + hashlib.sha256(model).hexdigest()
+def digest_of(content: bytes) -> str:
+    """`sha256:` and the hexadecimal SHA-256 of a file's bytes."""
+    return "sha256:" + hashlib.sha256(content).hexdigest()
 
 
 def write_bundle(folder: Path, model: bytes, card: Card) -> Bundle:
@@ -127,10 +133,18 @@ def _same_or_refuse(folder: Path, card: Card) -> Bundle:
     return there
 
 
-def _read(file: Path, bytes_max: int) -> bytes:
+def read_file(file: Path, bytes_max: int) -> bytes:
+    """The bytes of one of a bundle's files, read once.
+
+    Raises BundleInvalid where it is missing, larger, unreadable, or a pipe or device, which could
+    keep a reader waiting for ever.
+    """
     try:
-        with file.open("rb") as stream:
-            content = stream.read(bytes_max + 1)
+        # Without waiting for a pipe's writer; it says nothing about a file.
+        with open(file, "rb", opener=_open_without_waiting) as stream:
+            if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+                raise BundleInvalid(f"{file} is not a plain file", "Copy the whole bundle again")
+            content: bytes = stream.read(bytes_max + 1)
     except FileNotFoundError as error:
         raise BundleInvalid(
             f"{file} is missing", f"A bundle needs {MODEL_FILE} and {CARD_FILE}: copy both"
@@ -144,6 +158,10 @@ def _read(file: Path, bytes_max: int) -> bytes:
             f"{file} is larger than {bytes_max:,} bytes", "Use a smaller model, or raise the cap"
         )
     return content
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
 def _write_durably(file: Path, content: bytes) -> None:
