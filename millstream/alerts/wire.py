@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import pyarrow as pa
 
@@ -27,15 +27,23 @@ SchemaOf = Callable[[int], str]
 """The writer's schema of an id; raises RecordRefused where there is none."""
 
 
+class Said(Protocol):
+    """What can be written by a contract."""
+
+    def fields(self) -> dict[str, Any]:
+        """Its values by the contract's names."""
+        ...
+
+
 class Writer:
-    """Writes the values of one contract: alarm or silence."""
+    """Writes the values of one contract, such as alarm or silence."""
 
     def __init__(self, subject: str, schema_id: int) -> None:
         text = contract(subject).text
         self._schema = arrow_schema(text)
         self._encoder = Encoder(text, frame(schema_id))
 
-    def values(self, said: Sequence[Alarm | Silence]) -> list[bytes]:
+    def values(self, said: Sequence[Said]) -> list[bytes]:
         """One Kafka value each."""
         fields = [each.fields() for each in said]
         arrays = [

@@ -1,0 +1,1 @@
+"""Releases: which models answer which events, from which offset on. Nothing here knows Kafka."""
