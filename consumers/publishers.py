@@ -33,6 +33,9 @@ from millstream.settings import KafkaSettings, ScorerSettings
 SLOW_COMMIT_S = 3.0
 """librdkafka repeats a lost EndTxn inside the call, and a late one can hit the next transaction
 (KIP-890 part 2 is missing): after a slow commit the producer is replaced."""
+COMMIT_ASKED_S = 5.0
+"""At least once. Too low adds the broker's 6 ms to many batches; too high tells of a refused commit
+late, after which a restart repeats so much more."""
 
 _log = logging.getLogger(__name__)
 
@@ -219,16 +222,25 @@ class ExactlyOnce:
 class AtLeastOnce:
     """Produce, wait until delivered, then commit the offsets: repeats after a crash, loses nothing.
 
-    The only choice on the embedded broker, which does not keep transactions.
+    The only choice on the embedded broker, which does not keep transactions. The next batch does
+    not wait for the commit's answer (a broker takes 6 ms for it); every COMMIT_ASKED_S it does, so
+    that a commit that is refused is told.
     """
 
     guarantee = "at_least_once"
     program = "scorer"
 
     def __init__(
-        self, kafka: KafkaSettings, settings: ScorerSettings, group: str, route: Route
+        self,
+        kafka: KafkaSettings,
+        settings: ScorerSettings,
+        group: str,
+        route: Route,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._route = route
+        self._clock = clock
+        self._asked_at = -COMMIT_ASKED_S
         self._failures = _Failures()
         self._producer = Producer(
             producer_config(kafka, f"{group}-{settings.slot}")
@@ -247,7 +259,10 @@ class AtLeastOnce:
         self.deliver()
         self._crash.after(3)
         offsets = _topic_offsets(self._route, output)
-        ask("committing", lambda: consumer.commit(offsets=offsets, asynchronous=False))
+        now = self._clock()
+        waits = now - self._asked_at >= COMMIT_ASKED_S
+        ask("committing", lambda: consumer.commit(offsets=offsets, asynchronous=not waits))
+        self._asked_at = now if waits else self._asked_at
         self._crash.after(4)
 
     def deliver(self) -> None:

@@ -307,6 +307,24 @@ def test_at_least_once_delivers_then_commits(
     assert place.seen() == _all(place, "a")
 
 
+def test_at_least_once_waits_for_a_commit_now_and_then(mock: Place, opened: Opened) -> None:
+    """The first commit is waited for, then one in five seconds: a refused one is told."""
+    waited: list[bool] = []
+    times = iter([100.0, 101.0, 104.9, 105.0, 106.0])
+
+    class Committing:
+        def commit(self, offsets: list[TopicPartition], asynchronous: bool) -> None:
+            waited.append(not asynchronous)
+
+    consumer: Any = Committing()
+    publisher = opened(
+        AtLeastOnce(mock.settings, SETTINGS, mock.group, mock.route, clock=lambda: next(times))
+    )
+    for number in range(5):
+        publisher.publish(_output("a", {0: number + 1}), consumer)
+    assert waited == [True, False, False, True, False]
+
+
 def test_at_least_once_commits_nothing_that_was_not_delivered(real: Place, opened: Opened) -> None:
     """The batch is read again, whole: its good records come twice, none is lost."""
     publisher = opened(AtLeastOnce(real.settings, SETTINGS, real.group, real.route))
