@@ -147,7 +147,8 @@ def read_file(file: Path, bytes_max: int) -> bytes:
             content: bytes = stream.read(bytes_max + 1)
     except FileNotFoundError as error:
         raise BundleInvalid(
-            f"{file} is missing", f"A bundle needs {MODEL_FILE} and {CARD_FILE}: copy both"
+            f"{file} is missing",
+            f"Copy the whole bundle: it needs at least {MODEL_FILE} and {CARD_FILE}",
         ) from error
     except OSError as error:
         raise BundleInvalid(

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,8 @@ from millstream.models import graph
 from millstream.models.bundle import MODEL_FILE, Bundle, digest_of, write_bundle
 from millstream.models.card import Card, Feature, Layout, Window
 from millstream.models.export import Exported, InputType, export_lightgbm, export_sklearn
+from millstream.models.passport import Passport
+from millstream.models.proof import Facts, Limits, Predict, prove
 from millstream.models.session import Session
 
 # Rows of the sample that are scored again with a NaN in each feature that allows one.
@@ -42,6 +44,15 @@ class About:
     threshold: float = 0.5
     window: Window | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Exports(Protocol):
+    """A model that writes its own graph, such as a candidate of training/."""
+
+    def export(self) -> Exported:
+        """As ONNX."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +94,29 @@ def make_bundle(
     return write_bundle(folder, bundle.model_bytes, card)
 
 
+def issue_passport(
+    bundle: Bundle, model: Any, sample: Any, facts: Facts, limits: Limits | None = None
+) -> Passport:
+    """Measure the passport of a bundle that `make_bundle` made, and write it beside the card.
+
+    model, sample: those of make_bundle. A check that fails is in the passport, which
+    `require_passport` then refuses. Raises BundleInvalid where nothing can be compared.
+    """
+    frame = _frame(bundle.card, sample)
+    rows = pa.Table.from_pandas(frame, preserve_index=False)
+    proof = prove(bundle, rows, predictor(bundle.card, model, sample), facts, limits)
+    return proof.save(bundle.folder)
+
+
+def predictor(card: Card, model: Any, sample: Any) -> Predict:
+    """A fitted model's own scores of plain rows, given in the kind of table that the sample is."""
+
+    def predict(batch: pa.RecordBatch) -> npt.NDArray[np.float64]:
+        return _own_scores(model, _frame(card, batch.to_pandas()), sample)
+
+    return predict
+
+
 def parity(bundle: Bundle, model: Any, sample: Any) -> float:
     """The largest difference between the bundle's scores and the model's own on `sample`.
 
@@ -121,6 +155,8 @@ def parity(bundle: Bundle, model: Any, sample: Any) -> float:
 
 
 def _export(model: Any, features: Sequence[Feature], about: About, form: Form) -> Exported:
+    if isinstance(model, Exports):
+        return model.export()
     if type(model).__module__.startswith("lightgbm"):
         if form.layout == "columns":
             raise BundleInvalid(
@@ -187,7 +223,7 @@ def _with_nan_rows(frame: Any, card: Card) -> Any:
 def _own_scores(model: Any, frame: Any, sample: Any) -> npt.NDArray[np.float64]:
     """[rows, k] by the training library, given the kind of table that the sample is."""
     rows = frame if hasattr(sample, "columns") else frame.to_numpy()
-    predict = getattr(model, "predict_proba", model.predict)
+    predict = model.predict_proba if hasattr(model, "predict_proba") else model.predict
     own = np.asarray(predict(rows), np.float64)
     if own.ndim == 2:
         return own
