@@ -1,0 +1,1 @@
+"""Models out of labelled rows: families, search, calibration, comparison, export."""
