@@ -68,6 +68,22 @@ class ModelTable(_Table):
 
     bundle: str
     """Folder with model.onnx and bundle.toml, relative to stream.toml."""
+    registry: str = "models"
+    """Where versions are kept: a folder, relative to stream.toml; s3://BUCKET/PREFIX (gs, abfs); or
+    mlflow: and what MLflow calls a tracking URI, such as mlflow:sqlite:///mlflow.db."""
+    artifacts: str = "artifacts"
+    """Where the models of an MLflow registry are stored: a folder, or s3://BUCKET/PREFIX."""
+
+
+class ReleaseTable(_Table):
+    """[release]: what a bundle must bring before it may answer."""
+
+    passport: Literal["required", "none"] = "required"
+    """none releases models of which nobody has shown that they answer as they were trained. The
+    bundle that [model] names needs no passport."""
+    signed_by: str | None = None
+    """PEM file with an Ed25519 public key, relative to stream.toml: every bundle, [model] bundle
+    too, must be signed by it."""
 
 
 class CacheTable(_Table):
@@ -216,6 +232,7 @@ class Stream(_Table):
     features: FeaturesTable
     label: LabelTable
     model: ModelTable
+    release: ReleaseTable = ReleaseTable()
     serving: ServingTable = ServingTable()
     watch: WatchTable = WatchTable()
     costs: CostsTable = CostsTable()
@@ -253,6 +270,11 @@ class Stream(_Table):
     @property
     def bundle_path(self) -> Path:
         return self.beside(self.model.bundle)
+
+    @property
+    def signed_by(self) -> Path | None:
+        """The public key that every bundle must be signed by, if there is one."""
+        return self.beside(self.release.signed_by) if self.release.signed_by else None
 
     def beside(self, name: str) -> Path:
         """A path that stream.toml gives relative to itself."""
