@@ -5,13 +5,25 @@ from __future__ import annotations
 from millstream.errors import ContractMismatch
 from millstream.models.bundle import Bundle
 from millstream.models.contract import findings
+from millstream.models.signing import verify_signature
 from millstream.stream import Stream
 
 
 def require_fit(stream: Stream, bundle: Bundle) -> None:
-    """Raise ContractMismatch with the first way in which stream.toml and the bundle differ."""
+    """Raise ContractMismatch with the first way in which stream.toml and the bundle differ.
+
+    Raises BundleInvalid where the stream asks for a signature ([release] signed_by) and the bundle
+    has not that one.
+    """
+    require_signature(stream, bundle)
     for problem, remedy in misfits(stream, bundle):
         raise ContractMismatch(problem, remedy)
+
+
+def require_signature(stream: Stream, bundle: Bundle) -> None:
+    """Raise BundleInvalid where [release] signed_by asks for a signature that is not there."""
+    if stream.signed_by is not None:
+        verify_signature(bundle, stream.signed_by)
 
 
 def misfits(stream: Stream, bundle: Bundle) -> list[tuple[str, str]]:

@@ -76,13 +76,15 @@ def _caught(look: Callable[[], Iterator[Problem]]) -> Iterator[Problem]:
 
 
 def _bundle(stream: Stream) -> Iterator[Problem]:
-    from millstream.fit import misfits
+    from millstream.fit import misfits, require_signature
     from millstream.models.bundle import Bundle
 
-    yield from misfits(stream, Bundle.load(stream.bundle_path))
     overload = stream.serving.overload
-    if overload is not None and overload.cheaper is not None:
-        yield from misfits(stream, Bundle.load(stream.beside(overload.cheaper)))
+    cheaper = overload.cheaper if overload is not None else None
+    for folder in [stream.bundle_path, *([stream.beside(cheaper)] if cheaper else [])]:
+        bundle = Bundle.load(folder)
+        yield from misfits(stream, bundle)
+        require_signature(stream, bundle)
 
 
 def _topics(stream: Stream, kafka: str | None) -> Iterator[Problem]:
