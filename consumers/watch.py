@@ -45,6 +45,8 @@ from millstream.settings import KafkaSettings, RegistrySettings, WatchSettings
 from millstream.stream import Stream
 
 KEY_FILE = ".watch.key"
+SETTLED_S = 1.0
+"""Labels wait for those of other partitions until nothing came for so long."""
 STATE_READS_MAX = 20
 """Readings of a state that is behind the committed offsets, over ten seconds: the broker ends a
 dead watch's transaction partition by partition."""
@@ -113,6 +115,7 @@ class Watcher:
     def _begin(self) -> None:
         """Go on from what was durable; the partitions must be sought to it."""
         self._watch, self._pending, self._is_astray = self._make(), _Pending(), False
+        self._heard = self._clock()
         self._saved: dict[Partition, int] = {}
         store = self._store
         if store.newest is not None:
@@ -148,7 +151,7 @@ class Watcher:
         """Say what the end of a topic makes known, and commit what is due."""
         if self._is_astray:
             return
-        if any(self._watch.held().values()):
+        if self._watch.is_waiting:
             self._feed([])
             self._throttle()
         since = self._pending.since
@@ -164,10 +167,13 @@ class Watcher:
     def _feed(self, batch: list[Records]) -> None:
         at_end = self._assignment.is_at_end
         silent = {lane for lane in self._watch.partitions if at_end(lane)}
-        found = self._watch.take(batch, silent)
+        if batch:
+            self._heard = self._clock()
+        settled = self._clock() - self._heard >= SETTLED_S
+        found = self._watch.take(batch, silent, settled=settled)
         self._pending.drift += found.drift
         self._pending.incidents += found.incidents
-        if self._pending.since is None and (batch or found.drift):
+        if self._pending.since is None and (batch or self._watch.offsets() != self._saved):
             self._pending.since = self._clock()
 
     def _throttle(self) -> None:

@@ -191,7 +191,7 @@ class FaustWatch:
         for (topic, _), mine in sorted(lanes.items()):
             by_topic.setdefault(topic, []).extend(mine)
         batches = [_records(topic, mine) for topic, mine in by_topic.items()]
-        found = self._watch.take(batches, silent)
+        found = self._watch.take(batches, silent, settled=True)  # silent for SILENCE_S
         self._found.drift += found.drift
         self._found.incidents += found.incidents
 

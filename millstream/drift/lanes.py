@@ -90,13 +90,20 @@ class Lanes:
 
     def release(self, silent: Collection[Partition]) -> list[Piece]:
         """What may go now, a piece for each lane that has any. silent: lanes read to their end."""
-        bound = min(
-            ((lane.read, lane.rank) for name, lane in self._lanes.items() if name not in silent),
-            default=(1 << 62, len(self._lanes)),
-        )
+        bound = self._bound(silent, (1 << 62, len(self._lanes)))
         return [
             piece for lane in self._lanes.values() if (piece := _taken(lane, bound)) is not None
         ]
+
+    def reached(self, silent: Collection[Partition]) -> int:
+        """The clock up to which everything was released, once `release` was asked."""
+        newest = max(lane.read for lane in self._lanes.values())
+        return self._bound(silent, (newest, 0))[0]
+
+    def _bound(self, silent: Collection[Partition], at_end: tuple[int, int]) -> tuple[int, int]:
+        """Clock and rank up to which no lane could have more; at_end: where all are silent."""
+        heard = (lane for name, lane in self._lanes.items() if name not in silent)
+        return min(((lane.read, lane.rank) for lane in heard), default=at_end)
 
     def held(self) -> dict[Partition, int]:
         """Rows that wait, by lane."""
@@ -143,13 +150,18 @@ def _taken(lane: _Lane, bound: tuple[int, int]) -> Piece | None:
     if not found:
         return None
     lane.released = int(found[-1].clocks[-1])
-    if len(found) == 1:
-        return found[0]
+    return joined(found)
+
+
+def joined(pieces: Sequence[Piece]) -> Piece:
+    """Pieces of one lane, one behind the other, as one."""
+    if len(pieces) == 1:
+        return pieces[0]
     return replace(
-        found[0],
-        clocks=np.concatenate([piece.clocks for piece in found]),
-        offsets=np.concatenate([piece.offsets for piece in found]),
-        columns=pa.concat_batches([piece.columns for piece in found]),
+        pieces[0],
+        clocks=np.concatenate([piece.clocks for piece in pieces]),
+        offsets=np.concatenate([piece.offsets for piece in pieces]),
+        columns=pa.concat_batches([piece.columns for piece in pieces]),
     )
 
 

@@ -23,6 +23,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from millstream.drift.aligned import Aligned
 from millstream.drift.blocks import Rows, units
 from millstream.drift.counted import Counted
 from millstream.drift.findings import InputWindow
@@ -42,8 +43,9 @@ from millstream.offsets import Partition
 from millstream.records import Records
 from millstream.stream import Stream
 
-Order = tuple[int, int, int]
-"""Clock, rank of the lane, offset: of the record that completed something."""
+Order = tuple[int, ...]
+"""Clock, rank of the lane, offset: of the record that completed something; of a labelled record
+that waited for others, these of the moment when it went, then its place among what went with it."""
 _SOURCE = ["model_version", "event_time", "source_partition", "source_offset", "confidence"]
 _PREDICTION: Final = [*_SOURCE, "score"]
 _LABELLED: Final = [*_SOURCE, "key", "status", "label", "value", "predicted", "score"]
@@ -117,6 +119,8 @@ class Watch:
             if kind != "events" or stream.watch.inputs
         }
         self._lanes = Lanes([(topic, p) for topic in self._kinds for p in range(count)])
+        ranks = {lane: rank for rank, lane in enumerate(self._lanes.held())}
+        self._aligned = Aligned({k: v for k, v in ranks.items() if self._kinds[k[0]] == "labelled"})
         self._events = EventReader(stream, schema_of)
         self._predictions = Reader("prediction", _PREDICTION, schema_of)
         self._labelled = Reader("labelled", _LABELLED, schema_of)
@@ -143,28 +147,41 @@ class Watch:
         """The incidents that are open now."""
         return self._incidents.open
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether rows wait that `take` would release if it knew that no others come."""
+        return bool(self._aligned.held) or any(self._lanes.held().values())
+
     def held(self) -> dict[Partition, int]:
         """Rows that came and wait for other partitions, by partition."""
         return self._lanes.held()
 
     def offsets(self) -> dict[Partition, int]:
         """Next offsets, as a snapshot would have them."""
-        return self._lanes.offsets() | self._inputs.begun
+        return self._lanes.offsets() | self._inputs.begun | self._aligned.begun()
 
     def read_to(self) -> dict[Partition, int]:
         """Offset behind everything that was taken, what waits included."""
         return self._lanes.ends()
 
-    def take(self, batches: Iterable[Records], silent: Collection[Partition] = ()) -> Findings:
+    def take(
+        self,
+        batches: Iterable[Records],
+        silent: Collection[Partition] = (),
+        *,
+        settled: bool = False,
+    ) -> Findings:
         """Records behind those that were taken before; what may be said now.
 
-        silent: partitions that were read to their end, this batch included. Raises
+        silent: partitions that were read to their end, this batch included. settled: they have
+        been for a while; where all are, no label waits for another any more. Raises
         DependencyUnavailable as the registry; then nothing was taken.
         """
         read = [(records, *self._read(records)) for records in batches]
         for records, columns, rows in read:
             self._admit(records, columns, rows)
-        return self._decide(self._lanes.release(silent))
+        settled = settled and all(lane in silent for lane in self.partitions)
+        return self._decide(self._lanes.release(silent), self._lanes.reached(silent), settled)
 
     def _read(self, records: Records) -> tuple[pa.RecordBatch, Ints]:
         kind = self._kinds[records.topic]
@@ -187,7 +204,7 @@ class Watch:
                 end,
             )
 
-    def _decide(self, pieces: list[Piece]) -> Findings:
+    def _decide(self, pieces: list[Piece], reached: int, settled: bool) -> Findings:
         """Count everything, then decide in the order in which things were completed."""
         by_kind: dict[str, list[Piece]] = {}
         for piece in pieces:
@@ -195,7 +212,9 @@ class Watch:
         ticks = [
             *self._of_events(by_kind.get("events", [])),
             *self._of_predictions(by_kind.get("predictions", [])),
-            *self._of_labelled(by_kind.get("labelled", [])),
+            *self._of_labelled(
+                self._aligned.take(by_kind.get("labelled", []), reached, settled=settled)
+            ),
         ]
         ticks.sort(key=lambda tick: tick.order)
         found = Findings()
@@ -225,7 +244,7 @@ class Watch:
         if not pieces:
             return
         whole = _Merged.of(pieces)
-        self.tally.predictions += len(whole.clocks)
+        self.tally.predictions += len(whole.keys)
         whole = whole.only(np.isfinite(whole.numbers("score")))
         for version, part in whole.by_version():
             score, confidence = part.numbers("score"), part.numbers("confidence")
@@ -236,11 +255,11 @@ class Watch:
             yield from self._river("score", version, part, rows, score)
             yield from self._river("confidence", version, part, rows, confidence)
 
-    def _of_labelled(self, pieces: list[Piece]) -> Iterator[_Tick]:
-        if not pieces:
+    def _of_labelled(self, gone: tuple[pa.RecordBatch, Ints] | None) -> Iterator[_Tick]:
+        if gone is None:
             return
-        whole = _Merged.of(pieces)
-        self.tally.labelled += len(whole.clocks)
+        whole = _Merged(*gone)
+        self.tally.labelled += len(whole.keys)
         whole = whole.only(self._fresh(whole))
         for version, part in whole.by_version():
             errors, losses = self._losses(version, part)
@@ -293,13 +312,18 @@ class Watch:
         """The whole state, and the offsets up to which it has taken the topics."""
         counted = {str(number): each.state() for number, each in sorted(self._counted.items())}
         parts = {
-            "lanes": Part("Lanes", {}, self._inputs.pinned(self._lanes.state()), LIBRARY),
+            "lanes": Part("Lanes", {}, self._clocks(), LIBRARY),
+            "aligned": Part("Aligned", {}, self._aligned.state(), LIBRARY),
             "counted": Part("Counted", {}, counted, LIBRARY),
             "incidents": Part("Incidents", {}, self._incidents.state(), LIBRARY),
             **self._inputs.parts(),
             **self._versions.parts(),
         }
         return Snapshot(self._stream.name, self.offsets(), parts)
+
+    def _clocks(self) -> dict[str, int]:
+        """The lanes' clocks where they will be read on."""
+        return self._aligned.pinned(self._inputs.pinned(self._lanes.state()))
 
     def restore(self, snapshot: Snapshot) -> list[str]:
         """A watch that has taken nothing goes on as the one that was saved.
@@ -309,6 +333,8 @@ class Watch:
         """
         parts: Mapping[str, Part] = snapshot.parts
         self._lanes.restore(snapshot.offsets, parts["lanes"].state)
+        if "aligned" in parts:
+            self._aligned.restore(parts["aligned"].state, parts["lanes"].state)
         for number, state in parts["counted"].state.items():
             self._counted[int(number)] = Counted()
             self._counted[int(number)].restore(state)
@@ -318,22 +344,20 @@ class Watch:
 
 @dataclass(frozen=True, slots=True)
 class _Merged:
-    """Rows of all partitions of a topic in the order of release."""
+    """Rows of all partitions of a topic in the order of release. keys: that order, a row each."""
 
     columns: pa.RecordBatch
-    clocks: Ints
-    ranks: Ints
-    offsets: Ints
+    keys: Ints
 
     @classmethod
     def of(cls, pieces: list[Piece]) -> _Merged:
-        return cls(*merged(pieces))
+        columns, *keys = merged(pieces)
+        return cls(columns, np.stack(keys, axis=1))
 
     def only(self, mask: np.ndarray[Any, Any]) -> _Merged:
         if mask.all():
             return self
-        columns = self.columns.filter(pa.array(mask))
-        return _Merged(columns, self.clocks[mask], self.ranks[mask], self.offsets[mask])
+        return _Merged(self.columns.filter(pa.array(mask)), self.keys[mask])
 
     def by_version(self) -> Iterator[tuple[str, _Merged]]:
         """The rows of each model version, in the order of their first ones."""
@@ -343,7 +367,7 @@ class _Merged:
             yield version, self.only(codes == code)
 
     def order(self, row: int) -> Order:
-        return int(self.clocks[row]), int(self.ranks[row]), int(self.offsets[row])
+        return tuple(self.keys[row].tolist())
 
     def numbers(self, name: str) -> np.ndarray[Any, Any]:
         return np.asarray(self.columns[name].to_numpy(zero_copy_only=False), np.float64)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,8 +39,9 @@ def expected(logs: Logs) -> tuple[list[bytes], list[bytes]]:
     """Bodies of drift records and incidents of a run that nothing interrupts."""
     watch = Watch(logs.stream, schema_of, None, PARTITIONS)
     emitter, drift, incidents = Emitter(0, 0), [], []
-    for batch, silent in logs.batches(np.random.default_rng(0), {}):
-        found = watch.take(batch, silent)
+    last: Any = ([], logs.lanes)
+    for batch, silent in [*logs.batches(np.random.default_rng(0), {}), last]:
+        found = watch.take(batch, silent, settled=not batch)
         drift += [each.value[FRAME_BYTES:] for each in emitter.drift(found.drift)]
         incidents += [each.value[FRAME_BYTES:] for each in emitter.incidents(found.incidents)]
     assert incidents

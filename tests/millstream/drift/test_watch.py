@@ -66,8 +66,9 @@ def run(logs: Logs, seed: int, *, kills: float = 0.0, learn: bool = True) -> tup
             said.incidents += pending.incidents
             pending = Findings()
             sealed = seal(KEY, watch.snapshot())
-    said.drift += pending.drift
-    said.incidents += pending.incidents
+    last = watch.take([], logs.lanes, settled=True)
+    said.drift += pending.drift + last.drift
+    said.incidents += pending.incidents + last.incidents
     assert died or not kills
     return said, watch
 
@@ -128,6 +129,16 @@ def test_labels_that_a_killed_join_repeats_count_once(stream: Stream) -> None:
     repeated, watch = run(make_logs(stream, 4_000, None, repeats=300), seed=1)
     assert repeated.drift == plain.drift
     assert watch.tally.uncounted == 300 * PARTITIONS
+
+
+def test_a_change_within_a_batch_of_the_join_raises_one_alarm(tmp_path: Path) -> None:
+    """The labels of 4,000 events are written partition by partition, the rule changes in the
+    middle of them: it changed once, not once a partition."""
+    logs = make_logs(stream_in(tmp_path), 16_000, 9_900, delay=100, runs=4_000)
+    said, _ = run(logs, seed=7, learn=False)
+    alarms = [e for e in said.drift if e.measure == "evidence"]
+    assert len(alarms) == 1
+    assert [each.status for each in said.incidents] == ["opened"]
 
 
 def test_a_release_is_judged_by_its_own_labels(stream: Stream) -> None:

@@ -122,6 +122,7 @@ def make_logs(
     delay: int = 500,
     releases: tuple[int, ...] = (),
     repeats: int = 0,
+    runs: int = 0,
     events: pa.RecordBatch | None = None,
     seed: int = 5,
 ) -> Logs:
@@ -129,7 +130,9 @@ def make_logs(
 
     From event `change` on the share of wrong predictions is the second rate. delay: events until
     a label comes. releases: events from which versions 2, 3.. answer. repeats: labelled records
-    that are written again at the end of each lane, as a join that was killed does.
+    that are written again at the end of each lane, as a join that was killed does. runs: events
+    whose labels are written at once, one partition's behind another's, as a join that catches up
+    does.
     """
     random = np.random.default_rng(seed)
     table = applications(count, seed=seed) if events is None else events
@@ -151,6 +154,8 @@ def make_logs(
         again = order[:repeats]
         known = np.concatenate((known[order], np.full(len(again), known.max() + 1)))
         order = np.concatenate((order, again))
+        if runs:
+            known = -(-known // (runs * 1_000_000)) * runs * 1_000_000 + number * 50_000
         kinds = {
             "events": (framed(table.take(pa.array(rows)), EVENT), times[rows]),
             "predictions": (answers, times[rows] + 5_000),
