@@ -10,10 +10,12 @@ from millstream.columnar.decoder import make_decoder
 from millstream.columnar.encoder import Encoder
 from millstream.columnar.frame import FRAME_BYTES, MAGIC, Framed, frame, split_frames
 from millstream.columnar.schema import arrow_schema
+from millstream.columnar.writers import ByWriter
 
 __all__ = [
     "FRAME_BYTES",
     "MAGIC",
+    "ByWriter",
     "Decoded",
     "Decoder",
     "Encoder",

@@ -9,14 +9,12 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from millstream.columnar import FRAME_BYTES, Decoder, make_decoder, split_frames
-from millstream.columnar.schema import arrow_schema
+from millstream.columnar import ByWriter
 from millstream.drift.findings import InputWindow
 from millstream.drift.inputs import InputMonitor, InputRules
-from millstream.drift.lanes import Ints, Piece, merged
+from millstream.drift.lanes import Piece, merged
 from millstream.drift.profile import Profile, ProfileLearner
 from millstream.drift.snapshot import Part
-from millstream.errors import ContractMismatch, RecordRefused
 from millstream.offsets import Partition
 from millstream.stream import Stream
 
@@ -26,41 +24,14 @@ TIME_US: Final = "kafka_event_time_us"
 """Columns beside the features; the prefix is kept from event fields."""
 
 
-class EventReader:
-    """Values of a stream's events as features, time and schema id, whatever version wrote them."""
+class EventReader(ByWriter):
+    """Values of a stream's events as features, time and schema id; what it leaves out are dead
+    letters."""
 
     def __init__(self, stream: Stream, schema_of: Callable[[int], str]) -> None:
         self._time = stream.event.time
-        self._wanted = list(dict.fromkeys((*stream.features.order, stream.event.time)))
-        self._text = stream.schema_of_event.text
-        self._schema_of = schema_of
-        self._decoders: dict[int, Decoder | None] = {}
-        whole = arrow_schema(self._text)
-        self._schema = pa.schema([whole.field(name) for name in self._wanted])
-        make_decoder(self._text, self._text, self._wanted)  # compiles it before the first record
-
-    def read(self, values: Sequence[bytes | None]) -> tuple[pa.RecordBatch, Ints]:
-        """Columns of the readable rows, and which rows these are, ascending: the others are dead
-        letters. Raises DependencyUnavailable where the registry does not answer."""
-        parts, places = [], []
-        for schema_id, group in split_frames(values).groups.items():
-            decoder = self._decoder(schema_id)
-            if decoder is None:
-                continue
-            picked = [values[row] for row in group]
-            decoded = decoder.decode(picked, FRAME_BYTES)
-            parts.append(self._timed(decoded.columns, schema_id))
-            places.append(group[decoded.rows])
-        if not parts:
-            empty = pa.RecordBatch.from_arrays(
-                [pa.array([], each.type) for each in self._schema], schema=self._schema
-            )
-            return self._timed(empty, -1), np.empty(0, np.int64)
-        if len(parts) == 1:
-            return parts[0], places[0]
-        rows = np.concatenate(places)
-        order = np.argsort(rows)
-        return pa.concat_batches(parts).take(pa.array(order)), rows[order]
+        wanted = list(dict.fromkeys((*stream.features.order, stream.event.time)))
+        super().__init__(stream.schema_of_event.text, wanted, schema_of, self._timed)
 
     def _timed(self, columns: pa.RecordBatch, schema_id: int) -> pa.RecordBatch:
         time = columns.column(self._time)
@@ -69,21 +40,6 @@ class EventReader:
         ids = pa.array(np.full(len(columns), schema_id, np.int64))
         columns = columns.append_column(TIME_US, pa.array(times_us))
         return columns.append_column(SCHEMA_ID, ids)
-
-    def _decoder(self, schema_id: int) -> Decoder | None:
-        """None where the scorer refuses such events too; asked again, it may be registered yet."""
-        if schema_id in self._decoders:
-            return self._decoders[schema_id]
-        try:
-            writer = self._schema_of(schema_id)
-        except RecordRefused:
-            return None
-        try:
-            made: Decoder | None = make_decoder(writer, self._text, self._wanted)
-        except ContractMismatch:
-            made = None
-        self._decoders[schema_id] = made
-        return made
 
 
 class Inputs:
