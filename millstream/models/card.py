@@ -169,6 +169,11 @@ def read_card(text: bytes, file: Path) -> Card:
         raise BundleInvalid(
             f"{file} is not valid TOML: {error}", "Export the bundle again, or restore the file"
         ) from error
+    return card_of(raw, file)
+
+
+def card_of(raw: Mapping[str, object], file: Path) -> Card:
+    """The card of what TOML gave. Raises BundleInvalid naming `file`."""
     try:
         return Card.model_validate(_lists_to_tuples(raw))
     except ValidationError as error:

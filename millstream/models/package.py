@@ -20,6 +20,7 @@ from millstream.models import graph
 from millstream.models.bundle import MODEL_FILE, Bundle, digest_of, write_bundle
 from millstream.models.card import Card, Feature, Layout, Window
 from millstream.models.export import Exported, InputType, export_lightgbm, export_sklearn
+from millstream.models.model_card import write_model_card
 from millstream.models.passport import Passport
 from millstream.models.proof import Facts, Limits, Predict, prove
 from millstream.models.session import Session
@@ -97,7 +98,8 @@ def make_bundle(
 def issue_passport(
     bundle: Bundle, model: Any, sample: Any, facts: Facts, limits: Limits | None = None
 ) -> Passport:
-    """Measure the passport of a bundle that `make_bundle` made, and write it beside the card.
+    """Measure the passport of a bundle that `make_bundle` made; write it, its golden rows and the
+    model card beside bundle.toml.
 
     model, sample: those of make_bundle. A check that fails is in the passport, which
     `require_passport` then refuses. Raises BundleInvalid where nothing can be compared.
@@ -105,7 +107,9 @@ def issue_passport(
     frame = _frame(bundle.card, sample)
     rows = pa.Table.from_pandas(frame, preserve_index=False)
     proof = prove(bundle, rows, predictor(bundle.card, model, sample), facts, limits)
-    return proof.save(bundle.folder)
+    passport = proof.save(bundle.folder)
+    write_model_card(bundle, passport)
+    return passport
 
 
 def predictor(card: Card, model: Any, sample: Any) -> Predict:

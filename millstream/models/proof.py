@@ -31,7 +31,7 @@ from millstream.models.golden import (
 from millstream.models.hostile import hostile_rows, near_rows, threshold_rows
 from millstream.models.independence import independence, schema_map
 from millstream.models.lineage import Lineage
-from millstream.models.passport import MAKE_AGAIN, PASSPORT_FILE, Check, Passport, Place
+from millstream.models.passport import MAKE_AGAIN, PASSPORT_FILE, Check, CheckName, Passport, Place
 from millstream.models.session import Scored, Session
 from millstream.models.tuner import Effort, Seconds, tune
 from millstream.models.tuning import this_machine
@@ -96,13 +96,23 @@ def prove(
     passport, and `require_passport` then refuses the bundle. Raises BundleInvalid where nothing can
     be compared: no rows, a model that does not run, a library that answers none of the rows.
     """
+    ordinary = spread(plain(rows, bundle.card), ORDINARY_MAX)
+    limits = limits or Limits()
+    return attest(
+        bundle, _tried(bundle, ordinary, _asking(predict, bundle.card), limits), facts, limits
+    )
+
+
+def attest(bundle: Bundle, tried: Golden, facts: Facts, limits: Limits | None = None) -> Proof:
+    """The same, of rows that the training library has answered already, wherever that was.
+
+    tried: what each row is (kinds) and its scores; `refused` is found out here. Without hostile
+    rows the check of them fails. Raises BundleInvalid where the model does not run.
+    """
     limits = limits or Limits()
     card = bundle.card
     session = Session(bundle, batch_rows_max=BATCH_ROWS)
     try:
-        ordinary = _spread(plain(rows, card), ORDINARY_MAX)
-        score = _asking(predict, card)
-        tried = _tried(bundle, ordinary, score, limits)
         checks = _checks(session, tried, limits)
         golden = _kept(_answered(session, tried))
     finally:
@@ -173,8 +183,8 @@ def _checks(session: Session, tried: Golden, limits: Limits) -> list[Check]:
     spoilt = tried.rows_of(*HOSTILE)
     size = float(len(bundle.model_bytes))
     return [
-        Check.of("parity_ordinary", _most(off[plain_rows]), limits.parity, len(plain_rows)),
-        Check.of("parity_hostile", _most(off[spoilt]), limits.hostile, len(spoilt), notes),
+        _parity("parity_ordinary", off[plain_rows], limits.parity, ""),
+        _parity("parity_hostile", off[spoilt], limits.hostile, notes),
         _flips(session, tried, scored, limits.flips),
         independence(bundle, tried.batch.take(pa.array(scored.rows)), BATCH_ROWS),
         schema_map(session, tried.batch),
@@ -210,6 +220,12 @@ def _differences(tried: Golden, scored: Scored, ours: Floats) -> tuple[Floats, s
         (int(alone.sum()), "answered by one side only"),
     ]
     return off, ", ".join(f"{count} {what}" for count, what in said if count)
+
+
+def _parity(name: CheckName, off: Floats, limit: float, note: str) -> Check:
+    if not len(off):
+        return Check.of(name, np.inf, limit, 0, "no such row was tried")
+    return Check.of(name, float(off.max()), limit, len(off), note)
 
 
 def _hostile(tried: Golden) -> npt.NDArray[np.bool_]:
@@ -263,7 +279,7 @@ def _tried(
         session.close()
     if near is not None:
         parts.append((near, ["near"] * near.num_rows))
-    parts.append(hostile_rows(_spread(ordinary, 512), card))
+    parts.append(hostile_rows(spread(ordinary, 512), card))
     trees = threshold_rows(bundle)
     if trees is not None:
         parts.append((trees, ["threshold"] * trees.num_rows))
@@ -322,7 +338,7 @@ def _kept(tried: Golden) -> Golden:
     )
 
 
-def _spread(batch: pa.RecordBatch, most: int) -> pa.RecordBatch:
+def spread(batch: pa.RecordBatch, most: int) -> pa.RecordBatch:
     """At most so many rows, evenly from all of them."""
     if batch.num_rows <= most:
         return batch
@@ -342,7 +358,3 @@ def _places(card: Card, inputs: list[graph.Port]) -> tuple[Place, ...]:
         )
         for number, feature in enumerate(card.features)
     )
-
-
-def _most(values: Floats) -> float:
-    return float(values.max(initial=0.0))
