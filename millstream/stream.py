@@ -84,6 +84,8 @@ class ReleaseTable(_Table):
     signed_by: str | None = None
     """PEM file with an Ed25519 public key, relative to stream.toml: every bundle, [model] bundle
     too, must be signed by it."""
+    cache: str = ".models"
+    """Folder where scorers keep the bundles that they fetched, relative to stream.toml."""
 
 
 class CacheTable(_Table):
@@ -216,6 +218,43 @@ class FairnessTable(_Table):
         return self
 
 
+class JudgeTable(_Table):
+    """[judge]: when a challenger becomes the champion, and when a new champion is rolled back."""
+
+    alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    """Chance that a model that is not better is promoted, or one that is not worse rolled back. Too
+    low asks for more labels; too high swaps models for nothing."""
+    margin: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
+    """Difference of mean loss that counts as none. Too low swaps for what nobody notices; too high
+    never finds a model that is worth a swap."""
+    rows_min: Annotated[int, Field(ge=8, le=10_000_000)] = 500
+    """Labelled rows before anything is decided. Too low takes a burst that favours one model for a
+    better model; too high waits, and lets a bad champion answer, where it is plain."""
+    rows_max: Annotated[int, Field(ge=8, le=10_000_000)] = 20_000
+    """Rows at which a challenger that is not proven better is rejected. Too low rejects small
+    gains; too high scores everything twice for long."""
+    loss: Literal["error", "log_loss", "squared_error"] = "error"
+    """What is compared. error: wrong decisions, of a regression absolute errors. log_loss and
+    squared_error (Brier) see better probabilities that change no decision yet."""
+    value_scale: Annotated[float, Field(gt=0)] | None = None
+    """Regression: an error so large is a whole loss; else four median errors of the first 100 rows.
+    Too low sees only how often errors are large; too high drowns the usual ones."""
+    calibration_rise_max: Annotated[float, Field(ge=0, le=1)] = 0.02
+    """Rise of the calibration error (ECE). Too low stops at chance; too high lets confidences
+    lie."""
+    cost_rise_max: Annotated[float, Field(ge=0)] = 0.0
+    """Rise of the mean cost of a decision, as a share. Too high makes fewer but dearer errors."""
+    latency_rise_max: Annotated[float, Field(ge=0)] = 0.1
+    """Rise of the 99th percentile of latency, as a share, where it is above the latency budget. Too
+    low stops at chance; too high lets a slower model in while events wait."""
+
+    @model_validator(mode="after")
+    def _min_before_max(self) -> JudgeTable:
+        if self.rows_min > self.rows_max:
+            raise ValueError(f"rows_min {self.rows_min} is above rows_max {self.rows_max}")
+        return self
+
+
 class PrivacyTable(_Table):
     """[privacy]: what must not leave Kafka."""
 
@@ -237,6 +276,7 @@ class Stream(_Table):
     watch: WatchTable = WatchTable()
     costs: CostsTable = CostsTable()
     fairness: FairnessTable = FairnessTable()
+    judge: JudgeTable = JudgeTable()
     privacy: PrivacyTable = PrivacyTable()
     alerts: AlertsTable = AlertsTable()
     _path: Path = PrivateAttr()
@@ -311,6 +351,11 @@ class Stream(_Table):
                     "of ClickHouse",
                     "Take it off one of the two",
                 )
+        if self.label.kind == "regression" and self.judge.loss == "log_loss":
+            raise StreamInvalid(
+                f"{self._path}: judge.loss is log_loss, which a regression has not",
+                "Set loss = 'error' or 'squared_error'",
+            )
         for detector in self.watch.detectors:
             if self.label.kind == "regression" and detector.on in ("error", "confidence"):
                 raise StreamInvalid(

@@ -21,6 +21,7 @@ from ops.kafka.broker import Broker
 from ops.kafka.embedded import EmbeddedBroker
 from ops.kafka.fetch import fetch_kafka, fetch_registry
 from ops.registry.process import EmbeddedRegistry
+from tests.stores import client_of, new_bucket, s3_server
 
 _MARKERS = {"kafka_jars": "broker", "registry_jars": "registry"}
 _missing_parts: set[str] = set()
@@ -108,6 +109,21 @@ def registry(request: pytest.FixtureRequest) -> Iterator[Registry]:
     client = Registry(RegistrySettings(url=server.url))
     yield client
     client.close()
+
+
+@pytest.fixture(scope="session")
+def s3_port() -> Iterator[int]:
+    """A running S3 server that all tests share: use buckets of your own."""
+    with s3_server() as port:
+        yield port
+
+
+@pytest.fixture
+def s3_address(s3_port: int, monkeypatch: pytest.MonkeyPatch) -> str:
+    """An address in a new bucket; the environment says where its server is."""
+    for name, value in client_of(s3_port).items():
+        monkeypatch.setenv(name, value)
+    return f"s3://{new_bucket(s3_port)}/millstream"
 
 
 @pytest.fixture

@@ -119,7 +119,7 @@ def _fetch(target: Path, file: BundleFile, source: Source, here: Callable[[int],
     ):
         raise BundleInvalid(
             f"{file.name} is damaged where it is stored: it has not the digest {file.digest}",
-            "Store the bundle again, or release another version",
+            "Restore it from a backup, or release another version",
         )
     sync_file(part)
     part.replace(target)

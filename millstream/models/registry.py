@@ -126,6 +126,16 @@ def require_tag(key: str, value: str) -> None:
         )
 
 
+def require_same_model(registered: ModelReference, offered: ModelReference) -> None:
+    """Of two references to one version: raises BundleInvalid where the models differ."""
+    if registered.digest != offered.digest:
+        raise BundleInvalid(
+            f"{offered.label} is registered with {registered.digest}, this one is "
+            f"{offered.digest}",
+            "Give the bundle another version: a registered one never changes",
+        )
+
+
 def require_same_answers(registered: Card, offered: Card) -> None:
     """Of two cards of one version and model: raises BundleInvalid where they decide differently.
 
@@ -247,12 +257,7 @@ class FolderRegistry:
 
     def _same(self, reference: ModelReference, card: Card) -> ModelReference:
         there = self.find(reference.name, reference.version)
-        if there != reference:
-            raise BundleInvalid(
-                f"{reference.label} is registered with {there.digest}, this one is "
-                f"{reference.digest}",
-                "Give the bundle another version: a registered one never changes",
-            )
+        require_same_model(there, reference)
         file = self._place(there.name, there.version) / "bundle" / "bundle.toml"
         require_same_answers(read_card(file.read_bytes(), file), card)
         return there
@@ -272,7 +277,7 @@ class FolderSource:
                 return stream.read(length)
         except FileNotFoundError:
             raise BundleInvalid(
-                f"{self._folder / file.name} is missing", "Restore the folder from its backup"
+                f"{self._folder / file.name} is missing", "Restore it from a backup, or release another version"
             ) from None
 
 

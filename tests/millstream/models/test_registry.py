@@ -101,7 +101,7 @@ def test_any_sequence_of_writes_reads_back(tmp_path_factory: pytest.TempPathFact
                 assert found is not None
                 assert found.version == version
 
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(
         Written,
         settings=settings(
             max_examples=15,
