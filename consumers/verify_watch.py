@@ -6,19 +6,20 @@ import logging
 import os
 import threading
 import time
-from dataclasses import replace
 from pathlib import Path
 
+from consumers.alert import read_alarms
 from consumers.alert_log import Alarms
 from consumers.registry import Registry, subject_of
 from consumers.topics import kinds_there
 from consumers.verify import opened
 from consumers.verify_about import Options
 from consumers.verify_audit import Audit, Positions
-from millstream.alerts.alarm import Alarm, Severity, Status, alarm_id
-from millstream.alerts.wire import Writer
+from millstream.alerts.alarm import Alarm
+from millstream.alerts.wire import Reader, Writer
+from millstream.audit.alarms import DamageAlarms
 from millstream.audit.ledger import Finding
-from millstream.audit.report import Report, finding_json
+from millstream.audit.report import Report
 from millstream.contracts import contract
 from millstream.errors import DependencyUnavailable, MillstreamError
 from millstream.settings import KafkaSettings, RegistrySettings, WarehouseSettings
@@ -50,7 +51,7 @@ class Watch:
         self._options = options
         self._metrics_file = metrics_file
         self._told: dict[tuple[str, str, int | None], int] = {}
-        self._alarms: dict[tuple[str, str, int | None], Alarm] = {}
+        self._alarms: DamageAlarms | None = None
         self._writer: Writer | None = None
 
     def run(self, every_s: float, stop: threading.Event) -> Report:
@@ -87,19 +88,31 @@ class Watch:
         for finding in new:
             level = logging.ERROR if finding.certain else logging.WARNING
             _log.log(level, "%s", finding.text)
-        certain = [finding for finding in new if finding.certain]
-        if certain:
-            self._alarm(certain)
+        self._alarm(report)
 
-    def _alarm(self, findings: list[Finding]) -> None:
+    def _alarm(self, report: Report) -> None:
+        """Damage fires, and what is found no longer is resolved; tried again at the next look."""
         topic = self._stream.topic("alarms")
         try:
-            if "alarms" not in kinds_there(self._stream, self._kafka):
-                return
-            alarms = [self._alarm_of(finding) for finding in findings]
-            Alarms(self._kafka, topic, self._alarm_writer(), DELIVERY_S_MAX).write(alarms)
+            if self._alarms is None:
+                if "alarms" not in kinds_there(self._stream, self._kafka):
+                    return
+                recovered = DamageAlarms(self._stream.name)
+                recovered.recover(self._alarms_there())
+                self._alarms = recovered
+            changes = self._alarms.look(report.findings, time.time_ns() // 1_000)
+            if changes:
+                Alarms(self._kafka, topic, self._alarm_writer(), DELIVERY_S_MAX).write(changes)
         except MillstreamError as why:
+            self._alarms = None  # what was not written is found again
             _log.error("%s did not take the alarm (%s): the log has all there is of it", topic, why)
+
+    def _alarms_there(self) -> list[Alarm]:
+        registry = Registry(self._parts[1])
+        try:
+            return read_alarms(self._kafka, self._stream, Reader(registry.schema))
+        finally:
+            registry.close()
 
     def _alarm_writer(self) -> Writer:
         if self._writer is None:
@@ -111,45 +124,6 @@ class Watch:
                 registry.close()
             self._writer = Writer("alarm", schema_id)
         return self._writer
-
-    def _alarm_of(self, finding: Finding) -> Alarm:
-        """One alarm for each place of damage: it grows by revisions, and never heals by itself.
-
-        Its id comes of the place and the first offset, so that the same damage, found by another
-        watch, is the same alarm.
-        """
-        labels = {"kind": finding.kind.value, "subject": finding.subject}
-        if finding.partition is not None:
-            labels["partition"] = str(finding.partition)
-        now_us = time.time_ns() // 1_000
-        before = self._alarms.get(_place(finding))
-        if before is not None:
-            made = replace(
-                before,
-                summary=finding.text,
-                updated_us=now_us,
-                evidence=finding_json(finding),
-                revision=before.revision + 1,
-            )
-        else:
-            first = labels | {"first_offset": str(finding.offsets[0] if finding.offsets else "")}
-            rule = f"verify_{finding.kind.value}"
-            made = Alarm(
-                id=alarm_id(self._stream.name, rule, first, None),
-                stream=self._stream.name,
-                rule=rule,
-                severity=Severity.PAGE,
-                status=Status.FIRING,
-                summary=finding.text,
-                cause=finding.kind.value,
-                started_us=now_us,
-                updated_us=now_us,
-                evidence=finding_json(finding),
-                labels=labels,
-                source="verify",
-            )
-        self._alarms[_place(finding)] = made
-        return made
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -20,6 +20,7 @@ from consumers.registry import Registry
 from consumers.verify_about import Options
 from consumers.verify_watch import Watch
 from consumers.warehouse import Warehouse
+from millstream.alerts.alarm import Alarm
 from millstream.alerts.wire import Reader
 from millstream.audit.ledger import Kind
 from millstream.audit.report import Report
@@ -349,7 +350,8 @@ def events_total(stack: Stack) -> int:
 
 
 def test_a_watch_tells_damage_once_and_goes_on(stack: Stack, tmp_path: Path) -> None:
-    """New offsets only; the alarm is a record of NAME.alarms, the metrics file says how many."""
+    """New offsets only; the alarm is a record of NAME.alarms, the metrics file says how many.
+    Once the event is answered, the next watch resolves it."""
     with planted(stack, "v_watch") as made:
         made.answer(made.publish())
         made.sink()
@@ -363,7 +365,7 @@ def test_a_watch_tells_damage_once_and_goes_on(stack: Stack, tmp_path: Path) -> 
         wait_for(stack, metrics.exists, "the first look")
         assert 'millstream_audit_verdict{stream="v_watch"} 0' in metrics.read_text()
         later = made.publish(100)
-        without(later, 450)
+        lacking = without(later, 450)
         made.answer(later)
         lost = 'millstream_audit_findings{stream="v_watch",kind="lost"} 1'
         wait_for(stack, lambda: lost in metrics.read_text(), "the finding")
@@ -375,3 +377,17 @@ def test_a_watch_tells_damage_once_and_goes_on(stack: Stack, tmp_path: Path) -> 
         (alarm,) = read_alarms(stack.kafka, made.stream, reader)
         assert (alarm.rule, alarm.source, alarm.firing) == ("verify_lost", "verify", True)
         assert (alarm.labels["subject"], alarm.evidence["offsets"]) == ("v_watch.events", [450])
+        made.answer(Answers([lacking], commit=500))
+        made.sink()
+        watch = Watch(made.stream, *parts, options, metrics)
+        stop.clear()
+        watching = threading.Thread(target=lambda: reports.append(watch.run(0.2, stop)))
+        watching.start()
+
+        def ended() -> list[Alarm]:
+            known = read_alarms(stack.kafka, made.stream, reader)
+            return [each for each in known if each.id == alarm.id and not each.firing]
+
+        wait_for(stack, lambda: bool(ended()), "the alarm's end")
+        stop.set()
+        watching.join()
