@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -19,11 +20,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
+from consumers.alert_channels import channels
 from consumers.topics import create_topics
 from consumers.warehouse import Warehouse, migrate
 from millstream.contracts import topic_table
 from millstream.errors import DependencyUnavailable, OperatorNeeded, TooManyRefusals
-from millstream.settings import KafkaSettings, RegistrySettings, WarehouseSettings
+from millstream.settings import (
+    AlertsSettings,
+    KafkaSettings,
+    RegistrySettings,
+    WarehouseSettings,
+    from_environment,
+)
 from millstream.stream import Stream
 from ops.kafka.broker import Broker
 from ops.kafka.embedded import EmbeddedBroker
@@ -128,8 +136,16 @@ class Stack:
         names = ["sink", "join", "watch"] if self._parts.watch else ["sink"]
         for name in names:
             self._add_program(name, [name, str(self.stream.path)])
+        if self.is_telling:
+            self._add_program("alerts", ["alerts", "run", str(self.stream.path)])
         for running in self.programs.values():
             self._await_ready(running)
+
+    @property
+    def is_telling(self) -> bool:
+        """Whether alarms have rules, or people to go to: addresses are in the environment."""
+        settings = from_environment(AlertsSettings, os.environ)
+        return bool(self.stream.alerts.rules or channels(settings))
 
     def stop(self) -> None:
         """Programs first, so that what they have in hand still finds its dependencies."""

@@ -28,6 +28,8 @@ def up(
     """Run a stream whole on this machine: broker, registry, ClickHouse, scorer and sink.
 
     Reads stream.toml; writes topics, tables and logs below FOLDER. What ends is started again.
+    Alerts run where stream.toml has [[alerts.rules]], or a channel has its address
+    (MILLSTREAM_ALERTS_*).
     The embedded broker forgets everything when it stops; use --kafka real to keep it. Ctrl-C stops
     all in order.
 

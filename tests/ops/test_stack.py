@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -94,3 +95,30 @@ def test_a_program_that_says_so_stays_down(stack: Stack, clock: Clock, tmp_path:
         clock.now += 3_600
     assert running.starts == 0
     assert running.child is None
+
+
+@pytest.mark.parametrize(
+    ("variable", "rules", "telling"),
+    [
+        (None, "", False),
+        ("http://127.0.0.1:9/hook", "", True),
+        (None, '[[alerts.rules]]\nkind = "detector"\nname = "drift"', True),
+    ],
+)
+def test_alerts_run_where_there_are_rules_or_a_channel_has_its_address(
+    variable: str | None,
+    rules: str,
+    telling: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Neither: nobody is to be told, and no program for it is started."""
+    monkeypatch.delenv("MILLSTREAM_ALERTS_WEBHOOK_URL", raising=False)
+    if variable is not None:
+        monkeypatch.setenv("MILLSTREAM_ALERTS_WEBHOOK_URL", variable)
+    for name in ("stream.toml", "event.v1.avsc"):
+        shutil.copyfile(LOANS / name, tmp_path / name)
+    with (tmp_path / "stream.toml").open("a") as file:
+        file.write(f"\n{rules}\n")
+    made = Stack(Stream.load(tmp_path / "stream.toml"), tmp_path, Parts())
+    assert made.is_telling is telling
