@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from millstream.performance.metrics import Bools
+from millstream.performance.metrics import Bools, Classes
 from millstream.performance.windows import Names
 from millstream.stream import FairnessTable
 
@@ -95,6 +95,14 @@ def fairness(
             one, two = _share(favoured, ours & among), _share(favoured, theirs & among)
             found.append(_gap(kind, (field, group, against), one, two, (limit, z, table.rows_min)))
     return found
+
+
+def favourable(classes: Classes, table: FairnessTable) -> int | None:
+    """The number of the good label: the one that the table names, else the positive one."""
+    if table.favourable is None:
+        return classes.positive
+    named = table.favourable in classes.labels
+    return classes.labels.index(table.favourable) if named else None
 
 
 def difference(one: Share, two: Share, z: float) -> tuple[float, float]:

@@ -11,7 +11,7 @@ import numpy as np
 from millstream.performance import estimate, metrics
 from millstream.performance.answers import LABELLED, NEVER, WAITING, Answers, Asked
 from millstream.performance.estimate import NEVER_US, Rows, Walk
-from millstream.performance.fairness import Gap, fairness
+from millstream.performance.fairness import Gap, fairness, favourable
 from millstream.performance.maturity import Maturity, learn, share_in
 from millstream.performance.metrics import Bools, Floats, Ints, Measures
 from millstream.performance.windows import latency_ms, starts_of, width_for
@@ -190,10 +190,7 @@ class _Version:
         classes, table = self.answers.classes, self._asked.fairness
         if classes is None or not self.answers.groups:
             return []
-        good = classes.positive
-        if table.favourable is not None:
-            named = table.favourable in classes.labels
-            good = classes.labels.index(table.favourable) if named else None
+        good = favourable(classes, table)
         if good is None:
             return []
         return fairness(

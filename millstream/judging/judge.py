@@ -1,0 +1,89 @@
+"""Promote, reject, roll back, keep or hold: one decision from the rows that both models answered.
+
+Error rates, each over the whole life of one comparison and however often it is looked at: a
+challenger that is not better by more than the margin is promoted with a chance of alpha at most; a
+champion that is not worse than its predecessor by more than the margin is rolled back with alpha at
+most; the same for reject and keep before rows_max. What makes these figures hold, and where they
+are measured instead of proven, says paired.py.
+"""
+
+from __future__ import annotations
+
+from millstream.judging import gates
+from millstream.judging.evidence import Decision, Evidence, Gate, Role, Verdict
+from millstream.judging.gates import Terms
+from millstream.judging.paired import Finding, paired
+from millstream.judging.pairs import Pairs, differences
+from millstream.models.reference import ModelReference
+
+
+def judge(
+    stream: str,
+    role: Role,
+    champion: ModelReference,
+    challenger: ModelReference,
+    pairs: Pairs,
+    terms: Terms,
+    notes: tuple[str, ...] = (),
+) -> Decision:
+    """The decision on what is known now. pairs: since the challenger began to score, or since the
+    champion took its predecessor's place; the second of each pair is the challenger, or the
+    predecessor. Call it again with all rows when there are more."""
+    lost = differences(pairs, terms.loss, terms.value_scale)
+    finding = paired(lost, terms.rule)
+    measures = (gates.measured(pairs.champion, terms), gates.measured(pairs.challenger, terms))
+    slices, parts = gates.sliced(pairs, lost, terms.rule)
+    passed = (
+        gates.rows(finding.rows, terms.rule),
+        gates.quality(finding, terms.rule),
+        slices,
+        gates.fair(pairs, terms.fairness),
+        gates.quick(pairs, terms.latency_budget_ms, terms.latency_rise_max),
+        gates.calibrated(measures, terms.calibration_rise_max),
+        gates.cheap(measures, terms.cost_rise_max),
+    )
+    times = pairs.champion.event_us
+    evidence = Evidence(
+        stream,
+        role,
+        champion,
+        challenger,
+        terms.loss,
+        terms.rule,
+        finding,
+        passed,
+        measures,
+        parts,
+        int(times.min()) if len(times) else None,
+        int(times.max()) if len(times) else None,
+        notes,
+    )
+    decide = _of_challenger if role is Role.CHALLENGER else _of_champion
+    verdict, reason = decide(finding, passed)
+    return Decision(verdict, reason, evidence)
+
+
+def _of_challenger(finding: Finding, passed: tuple[Gate, ...]) -> tuple[Verdict, str]:
+    failed = ", ".join(gate.name for gate in passed if not gate.passed)
+    if finding.worse_at is not None:
+        return Verdict.REJECT, f"the challenger is worse, proven after {finding.worse_at:,} rows"
+    if finding.better_at is not None and not failed:
+        return Verdict.PROMOTE, f"the challenger is better, proven after {finding.better_at:,} rows"
+    if finding.exhausted:
+        if finding.better_at is None:
+            return Verdict.REJECT, f"not proven better within {finding.rows:,} rows"
+        return Verdict.REJECT, f"better, but to the end it did not pass: {failed}"
+    if finding.better_at is not None:
+        return Verdict.HOLD, f"better, but it does not pass: {failed}"
+    return Verdict.HOLD, f"neither is proven after {finding.rows:,} rows"
+
+
+def _of_champion(finding: Finding, passed: tuple[Gate, ...]) -> tuple[Verdict, str]:
+    better, worse = finding.better_at, finding.worse_at
+    if better is not None and (worse is None or better < worse):
+        return Verdict.ROLL_BACK, f"its predecessor does better, proven after {better:,} rows"
+    if worse is not None:
+        return Verdict.KEEP, f"better than its predecessor, proven after {worse:,} rows"
+    if finding.exhausted:
+        return Verdict.KEEP, f"not proven worse than its predecessor within {finding.rows:,} rows"
+    return Verdict.HOLD, f"neither is proven after {finding.rows:,} rows"
