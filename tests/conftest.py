@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import uuid
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
 
+from consumers.mlflow_registry import MlflowRegistry
 from consumers.registry import Registry
 from millstream.errors import OperatorNeeded
 from millstream.settings import RegistrySettings
@@ -21,7 +23,7 @@ from ops.kafka.broker import Broker
 from ops.kafka.embedded import EmbeddedBroker
 from ops.kafka.fetch import fetch_kafka, fetch_registry
 from ops.registry.process import EmbeddedRegistry
-from tests.stores import client_of, new_bucket, s3_server
+from tests.stores import client_of, mlflow_server, new_bucket, s3_server
 
 _MARKERS = {"kafka_jars": "broker", "registry_jars": "registry"}
 _missing_parts: set[str] = set()
@@ -124,6 +126,34 @@ def s3_address(s3_port: int, monkeypatch: pytest.MonkeyPatch) -> str:
     for name, value in client_of(s3_port).items():
         monkeypatch.setenv(name, value)
     return f"s3://{new_bucket(s3_port)}/millstream"
+
+
+@pytest.fixture(scope="session")
+def mlflow_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file with MLflow's tables and nothing in them: copy it."""
+    file = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    MlflowRegistry(f"sqlite:///{file}", str(file.parent)).names()
+    return file
+
+
+@pytest.fixture(scope="session")
+def mlflow_url(mlflow_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A running `mlflow server` that all tests share."""
+    folder = tmp_path_factory.mktemp("mlflow-server")
+    database = Path(shutil.copyfile(mlflow_database, folder / "mlflow.db"))
+    with mlflow_server(folder, database) as url:
+        yield url
+
+
+@pytest.fixture
+def mlflow_empty(mlflow_url: str) -> str:
+    """That server's URL, with no models in it."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(mlflow_url, mlflow_url)
+    for model in client.search_registered_models():
+        client.delete_registered_model(model.name)
+    return mlflow_url
 
 
 @pytest.fixture

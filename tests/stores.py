@@ -1,11 +1,17 @@
-"""A real S3 server on loopback (moto's), and what its clients must be told."""
+"""Real servers on loopback: S3 (moto's) and MLflow's own; and what their clients must be told."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
+import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+
+from ops.process import Child, free_ports, listening
 
 CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "test",
@@ -53,3 +59,24 @@ def new_bucket(port: int) -> str:
     name = f"bucket-{uuid.uuid4().hex[:8]}"
     s3(port).create_bucket(Bucket=name)  # type: ignore[attr-defined]
     return name
+
+
+@contextmanager
+def mlflow_server(folder: Path, database: Path) -> Iterator[str]:
+    """The URL of `mlflow server` on that SQLite file, in a process group of its own."""
+    (port,) = free_ports(1)
+    argv = [
+        *(sys.executable, "-m", "mlflow", "server", "--workers", "1"),
+        *("--host", "127.0.0.1", "--port", str(port)),
+        *("--backend-store-uri", f"sqlite:///{database}"),
+        *("--default-artifact-root", str(folder / "artifacts")),
+    ]
+    quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    child = Child("MLflow's server", argv, log=folder / "mlflow.log", env=quiet)
+    try:
+        child.wait_until(lambda: listening(port), timeout_s=120)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)  # what serves is a child of what was started
+        child.kill()
