@@ -64,8 +64,13 @@ def connection(settings: KafkaSettings, errors: ConnectionErrors | None = None) 
     return config | {name: value for name, value in options.items() if value is not None}
 
 
-def consumer_config(settings: KafkaSettings, group: str, member: str) -> dict[str, Any]:
+def consumer_config(
+    settings: KafkaSettings, group: str, member: str, commits_itself: bool = False
+) -> dict[str, Any]:
     """A consumer of a group. Offsets are stored by whoever finishes the records, never by itself.
+
+    commits_itself: what is stored is committed every 100 ms and when the consumer leaves. A commit
+    for each small batch is slower than the batch: the broker takes 6 ms, one after the other.
 
     The queue holds 16 MB and 20,000 records at most; a fetch that filled it is asked for again
     after 5 ms (the default, 1 s, stalls a fast consumer).
@@ -76,7 +81,8 @@ def consumer_config(settings: KafkaSettings, group: str, member: str) -> dict[st
         "metadata.recovery.strategy": "rebootstrap",
         "group.id": group,
         "client.id": member,
-        "enable.auto.commit": False,
+        "enable.auto.commit": commits_itself,
+        "auto.commit.interval.ms": 100,
         "enable.auto.offset.store": False,
         "auto.offset.reset": "earliest",
         "isolation.level": "read_committed",

@@ -15,8 +15,8 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from itertools import repeat
 from operator import length_hint
 from typing import Any, Protocol
@@ -34,8 +34,8 @@ SLOW_COMMIT_S = 3.0
 """librdkafka repeats a lost EndTxn inside the call, and a late one can hit the next transaction
 (KIP-890 part 2 is missing): after a slow commit the producer is replaced."""
 COMMIT_ASKED_S = 5.0
-"""At least once. Too low adds the broker's 6 ms to many batches; too high tells of a refused commit
-late, after which a restart repeats so much more."""
+"""At least once. Too low adds the broker's 6 ms to many batches; too high tells late of a refused
+commit, after which a restart repeats so much more."""
 
 _log = logging.getLogger(__name__)
 
@@ -51,10 +51,21 @@ class Letter:
 
 
 @dataclass(frozen=True, slots=True)
+class Extra:
+    """Records of another topic, in parallel sequences."""
+
+    topic: str
+    partitions: Sequence[int]
+    keys: Sequence[bytes | None]
+    values: Sequence[bytes]
+
+
+@dataclass(frozen=True, slots=True)
 class Output:
     """What one batch becomes: predictions (parallel sequences), letters, and offsets to commit.
 
-    offsets: partition of the events topic -> next offset.
+    offsets: partition of the events topic -> next offset. headers: of each prediction; None: the
+    route's. before: what must be durable before the predictions are. beside: what goes with them.
     """
 
     partitions: Sequence[int]
@@ -62,16 +73,20 @@ class Output:
     predictions: Sequence[bytes]
     letters: Sequence[Letter]
     offsets: dict[int, int]
+    headers: Sequence[Headers] | None = None
+    before: Sequence[Extra] = ()
+    beside: Sequence[Extra] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """The topics of one scorer, and the headers that every prediction of it carries."""
+    """The topics of one scorer. headers: of every prediction that has none of its own."""
 
     events: str
     predictions: str
     dead_letters: str
     headers: Headers = ()
+    shadows: str = ""
 
 
 class Publisher(Protocol):
@@ -85,6 +100,7 @@ class Publisher(Protocol):
 
     def open(self) -> None: ...
     def publish(self, output: Output, consumer: Consumer) -> None: ...
+    def note(self, extras: Sequence[Extra]) -> None: ...
     def close(self) -> None: ...
 
 
@@ -157,6 +173,15 @@ class ExactlyOnce:
             _log.warning("a commit took %.1f s: the producer is replaced", took_s)
             self.open()
 
+    def note(self, extras: Sequence[Extra]) -> None:
+        """Records that belong to no batch, in a transaction of their own."""
+
+        def fill(producer: Producer) -> None:
+            for extra in extras:
+                _produce_all(producer, extra)
+
+        self.transact(fill)
+
     def transact(
         self, fill: Callable[[Producer], None], send_offsets: Callable[[], None] = lambda: None
     ) -> float:
@@ -222,9 +247,9 @@ class ExactlyOnce:
 class AtLeastOnce:
     """Produce, wait until delivered, then commit the offsets: repeats after a crash, loses nothing.
 
-    The only choice on the embedded broker, which does not keep transactions. The next batch does
-    not wait for the commit's answer (a broker takes 6 ms for it); every COMMIT_ASKED_S it does, so
-    that a commit that is refused is told.
+    The only choice on the embedded broker, which does not keep transactions. The client commits
+    what is stored here ten times a second (`consumer_config`, commits_itself) and when it leaves;
+    every COMMIT_ASKED_S a batch waits for the answer, so that a commit that is refused is told.
     """
 
     guarantee = "at_least_once"
@@ -254,16 +279,27 @@ class AtLeastOnce:
 
     def publish(self, output: Output, consumer: Consumer) -> None:
         """Steps 2 to 4, without a transaction around them."""
-        produce(self._producer, output, self._route)
+        if output.before:
+            self.note(output.before)
+        produce(self._producer, replace(output, before=()), self._route)
         self._crash.after(2)
         self.deliver()
         self._crash.after(3)
         offsets = _topic_offsets(self._route, output)
         now = self._clock()
         waits = now - self._asked_at >= COMMIT_ASKED_S
-        ask("committing", lambda: consumer.commit(offsets=offsets, asynchronous=not waits))
-        self._asked_at = now if waits else self._asked_at
+        if waits:
+            ask("committing", lambda: consumer.commit(offsets=offsets, asynchronous=False))
+            self._asked_at = now
+        else:
+            ask("storing offsets", lambda: consumer.store_offsets(offsets=offsets))
         self._crash.after(4)
+
+    def note(self, extras: Sequence[Extra]) -> None:
+        """Records that must be durable before anything else is."""
+        for extra in extras:
+            _produce_all(self._producer, extra)
+        self.deliver()
 
     def deliver(self) -> None:
         """Return when the broker has everything; raise where it has not."""
@@ -279,17 +315,35 @@ class AtLeastOnce:
 
 
 def produce(producer: Producer, output: Output, route: Route) -> None:
-    """Step 2: every prediction and letter into the client's queue, to its event's partition.
+    """Step 2: everything that the batch became, into the client's queue."""
+    for extra in output.before:
+        _produce_all(producer, extra)
+    made = Extra(route.predictions, output.partitions, output.keys, output.predictions)
+    _produce_all(producer, made, route.headers, output.headers)
+    for letter in output.letters:
+        given = (letter.value, letter.key, letter.partition, list(letter.headers))
+        send(producer, route.dead_letters, *given)
+    for extra in output.beside:
+        _produce_all(producer, extra)
 
-    The calls go by position, one behind the other with no Python between them: by name, in a loop,
-    each costs a quarter more. A record that was not taken is sent again, by itself.
+
+def _produce_all(
+    producer: Producer,
+    made: Extra,
+    headers: Headers = (),
+    each: Sequence[Headers] | None = None,
+) -> None:
+    """Every record, to its partition. headers: of all of them, unless `each` has its own.
+
+    The calls go by position, with no Python between them: by name, in a loop, each costs a quarter
+    more. A record that was not taken is sent again, by itself.
     """
-    values, keys, partitions = output.predictions, output.keys, output.partitions
+    values, keys, partitions = made.values, made.keys, made.partitions
     assert len(values) == len(keys) == len(partitions), (len(values), len(keys), len(partitions))
-    headers: list[Any] = list(route.headers)
-    topic, rest = route.predictions, iter(values)
+    topic, rest, same = made.topic, iter(values), list(headers)
+    given: Iterable[Any] = repeat(same) if each is None else each
     # topic, value, key, partition, callback, on_delivery, timestamp (0: now), headers
-    constants = (repeat(None), repeat(None), repeat(0), repeat(headers))
+    constants = (repeat(None), repeat(None), repeat(0), given)
     calls = map(producer.produce, repeat(topic), rest, keys, partitions, *constants)
     while True:
         try:
@@ -297,16 +351,8 @@ def produce(producer: Producer, output: Output, route: Route) -> None:
             break
         except (BufferError, KafkaException):
             row = len(values) - length_hint(rest) - 1
-            send(producer, topic, values[row], keys[row], partitions[row], headers)
-    for letter in output.letters:
-        send(
-            producer,
-            route.dead_letters,
-            letter.value,
-            letter.key,
-            letter.partition,
-            list(letter.headers),
-        )
+            own = same if each is None else list(each[row])
+            send(producer, topic, values[row], keys[row], partitions[row], own)
 
 
 def send(

@@ -7,28 +7,28 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 import numpy as np
 import numpy.typing as npt
 from confluent_kafka import Consumer
 
-from consumers.answering import answering
+from consumers.crew import open_crew
 from consumers.kafka import consumer_config
 from consumers.loop import Assignment, Loop
-from consumers.publishers import AtLeastOnce, ExactlyOnce, Letter, Output, Publisher, Route
+from consumers.publishers import AtLeastOnce, ExactlyOnce, Extra, Letter, Output, Publisher, Route
 from consumers.registry import Registry
+from consumers.rota import Rota, Shift
+from consumers.topics import kinds_there
 from millstream.breaker import Breaker, Limits
-from millstream.contracts import contract
 from millstream.errors import Refusal
-from millstream.fit import require_fit
 from millstream.letters import DeadLetter, attempt_of, fitted, replay_of
 from millstream.models.bundle import Bundle
 from millstream.offsets import Partition
-from millstream.records import Records
+from millstream.records import Headers, Records
 from millstream.scoring import Answers, ScoringPlan
 from millstream.settings import KafkaSettings, RegistrySettings, ScorerSettings
 from millstream.stream import Stream
@@ -36,6 +36,9 @@ from millstream.stream import Stream
 MODEL_HEADER = "millstream.model"
 """On every prediction: version, a blank, digest. One header, because each costs half as much as all
 else of `produce()`."""
+
+ALL = ((None, None),)
+"""The parts of a batch that the plan's own model answers."""
 
 _log = logging.getLogger(__name__)
 
@@ -51,7 +54,6 @@ class Tally:
     answered: dict[str, int] = field(default_factory=dict)
 
     def add(self, answers: Answers) -> None:
-        self.batches += 1
         self.predictions += len(answers.rows)
         self.dead_letters += len(answers.refusals)
         for refusal in answers.refusals:
@@ -63,7 +65,8 @@ class Tally:
 class Scorer:
     """The loop's program: score a batch, publish it, count it finished.
 
-    tally: what was finished, for whoever shows it.
+    tally: what was finished, for whoever shows it. rota: who answers which record; None: the plan's
+    own model answers all.
     """
 
     def __init__(
@@ -74,6 +77,7 @@ class Scorer:
         route: Route,
         bundle: Bundle,
         settings: ScorerSettings,
+        rota: Rota | None = None,
     ) -> None:
         self.topics: tuple[str, ...] = (route.events,)
         self.guarded = frozenset(self.topics)
@@ -84,6 +88,7 @@ class Scorer:
         self._assignment = assignment
         self._route = route
         self._bundle = bundle
+        self._rota = rota
         limits = Limits(
             settings.breaker_ratio_max,
             settings.breaker_window_events,
@@ -99,13 +104,20 @@ class Scorer:
     def leave(self, partitions: list[Partition]) -> None:
         """Nothing is in hand between two batches."""
         self._breaker.forget(number for _, number in partitions)
+        if self._rota is not None:
+            self._rota.leave(number for _, number in partitions)
 
     def rewind(self) -> None:
         """Back to the committed offsets."""
         self._assignment.rewind_to_committed()
 
     def idle(self) -> None:
-        """Nothing to do between batches."""
+        """Between batches: what is new about releases."""
+        if self._rota is not None:
+            notes = self._rota.look()
+            if notes:
+                self._publisher.note(notes)
+                self._rota.noted()
 
     def drain(self) -> None:
         """Nothing is in hand between two batches."""
@@ -116,32 +128,76 @@ class Scorer:
         Raises TooManyRefusals before anything of the batch is published.
         """
         for records in batch:
-            answers = self._plan.run(records)
-            refusals = answers.refusals
+            shift = Shift(ALL) if self._rota is None else self._rota.assign(records)
+            several = len(shift.parts) > 1
+            made: list[Answers] = []
+            outputs: list[Output] = []
+            refusals: list[Refusal] = []
+            offsets = records.next_offsets()
+            for rows, lineup in shift.parts:
+                part = records if rows is None else records.take(rows)
+                answers = self._plan.run(part, lineup)
+                made.append(answers)
+                outputs.append(self._output(part, answers, offsets, several))
+                refusals += answers.refusals if rows is None else _placed(answers.refusals, rows)
             replays = [r.row for r in refusals if replay_of(records.headers.get(r.row, ()))]
             weighed = self._breaker.weigh(records.partitions, refusals, replays)
-            offsets = records.next_offsets()
-            self._publisher.publish(
-                self._output(records, answers, offsets), self._assignment.consumer
-            )
+            output = _joined(outputs) if several else outputs[0]
+            if self._rota is not None and shift.switches:
+                output = replace(output, before=self._rota.extras(shift.switches))
+            self._publisher.publish(output, self._assignment.consumer)
             for partition, offset in offsets.items():
                 self._assignment.positions.finish((records.topic, partition), offset)
             self._breaker.keep(weighed)
-            self.tally.add(answers)
+            if self._rota is not None:
+                self._rota.settle(shift.switches)
+            self.tally.batches += 1
+            for answers in made:
+                self.tally.add(answers)
 
-    def _output(self, records: Records, answers: Answers, offsets: dict[int, int]) -> Output:
+    def _output(
+        self, records: Records, answers: Answers, offsets: dict[int, int], several: bool
+    ) -> Output:
+        """several: it is one of the parts of a batch."""
         whole = len(answers.rows) == len(records)
         keys = records.keys if whole else [records.keys[row] for row in answers.rows]
+        model = answers.models[0] if answers.models else self._bundle
+        ids = answers.schema_ids
         return Output(
             records.partitions[answers.rows].tolist(),
             keys,
             answers.predictions,
-            [self._letter(records, refusal, answers.schema_ids) for refusal in answers.refusals],
+            [self._letter(records, refusal, ids, model) for refusal in answers.refusals],
             offsets,
+            self._headers(answers, several),
+            beside=self._others(records, answers),
         )
 
+    def _headers(self, answers: Answers, several: bool) -> Sequence[Headers] | None:
+        """Of each prediction; None where they are the route's."""
+        models = answers.models or (self._bundle,)
+        if len(models) == 1 and models[0] is self._bundle and not several:
+            return None
+        named = [model_headers(model) for model in models]
+        if answers.model_of is None:
+            return named[:1] * len(answers.rows)
+        return [named[place] for place in answers.model_of.tolist()]
+
+    def _others(self, records: Records, answers: Answers) -> tuple[Extra, ...]:
+        """What did not answer."""
+        rows = answers.shadow_rows
+        if not len(rows):
+            return ()
+        keys = [records.keys[row] for row in rows.tolist()]
+        partitions = records.partitions[rows].tolist()
+        return (Extra(self._route.shadows, partitions, keys, answers.shadows),)
+
     def _letter(
-        self, records: Records, refusal: Refusal, schema_ids: npt.NDArray[np.int64]
+        self,
+        records: Records,
+        refusal: Refusal,
+        schema_ids: npt.NDArray[np.int64],
+        bundle: Bundle,
     ) -> Letter:
         row = refusal.row
         own = records.headers.get(row, ())
@@ -155,8 +211,8 @@ class Scorer:
             reason=refusal.reason,
             attempt=attempt_of(own),
             event_schema_id=schema_id if schema_id >= 0 else None,
-            model=self._bundle.name,
-            model_version=self._bundle.version,
+            model=bundle.name,
+            model_version=bundle.version,
             refused_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
         )
         _, key, value, headers = fitted(letter, records.keys[row], records.values[row], own)
@@ -177,36 +233,59 @@ def run_scorer(
     Raises OperatorNeeded before anything is read where a part does not fit another, ClientLost
     where the process must be started again.
     """
-    bundle = Bundle.load(stream.bundle_path)
-    require_fit(stream, bundle)
-    session = answering(stream, bundle, settings)
     registry = Registry(registry_settings)
-    schema_id = registry.register(
-        f"{stream.topic('predictions')}-value", contract("prediction").text
-    )
-    plan = ScoringPlan(stream, bundle, session, registry.schema, schema_id, _now_us)
-    route = Route(
-        stream.topic("events"),
-        stream.topic("predictions"),
-        stream.topic("dead_letters"),
-        [(MODEL_HEADER, f"{bundle.version} {bundle.digest}".encode())],
-    )
     group = f"{stream.name}-scorer"
-    publisher = _publisher(stream, kafka, settings, group, route)
-    publisher.open()
-    consumer = Consumer(consumer_config(kafka, group, f"{group}-{settings.slot}"))
-    assignment = Assignment(consumer)
-    scorer = Scorer(plan, publisher, assignment, route, bundle, settings)
-    _log.info(
-        "scoring %s with %s %s, %s", route.events, bundle.name, bundle.version, publisher.guarantee
-    )
-    if watch:
-        watch(scorer.tally)
-    try:
+    with ExitStack() as exits:
+        kinds = kinds_there(stream, kafka)
+        crew = open_crew(stream, kafka, registry, settings, f"{group}-{settings.slot}", kinds)
+        exits.callback(crew.close)
+        bundle = crew.first.champion.bundle
+        route = Route(
+            stream.topic("events"),
+            stream.topic("predictions"),
+            stream.topic("dead_letters"),
+            model_headers(bundle),
+            stream.topic("shadows"),
+        )
+        publisher = _publisher(stream, kafka, settings, group, route)
+        publisher.open()
+        exits.callback(publisher.close)
+        consumer = Consumer(consumer_config(kafka, group, f"{group}-{settings.slot}"))
+        assignment = Assignment(consumer)
+        parts = (crew.plan, publisher, assignment, route, bundle, settings)
+        scorer = Scorer(*parts, crew.rota)
+        said = (route.events, bundle.name, bundle.version, publisher.guarantee)
+        _log.info("scoring %s with %s %s, %s", *said)
+        if watch:
+            watch(scorer.tally)
         Loop(assignment, scorer, stop).run()
-    finally:
-        publisher.close()
     return scorer.tally
+
+
+def model_headers(bundle: Bundle) -> Headers:
+    """What predictions of this model carry."""
+    return [(MODEL_HEADER, f"{bundle.version} {bundle.digest}".encode())]
+
+
+def _placed(refusals: Iterable[Refusal], rows: npt.NDArray[np.int64]) -> list[Refusal]:
+    """Refusals of a part of a batch, with their rows in the batch."""
+    return [replace(refusal, row=int(rows[refusal.row])) for refusal in refusals]
+
+
+def _joined(outputs: list[Output]) -> Output:
+    """The parts of a batch, which have its offsets each; of a partition in the events' order."""
+    headers: list[Headers] = []
+    for output in outputs:
+        headers += output.headers or ()
+    return Output(
+        [p for output in outputs for p in output.partitions],
+        [key for output in outputs for key in output.keys],
+        [value for output in outputs for value in output.predictions],
+        [letter for output in outputs for letter in output.letters],
+        outputs[0].offsets,
+        headers,
+        beside=[extra for output in outputs for extra in output.beside],
+    )
 
 
 def _publisher(
@@ -220,7 +299,3 @@ def _publisher(
             )
         return AtLeastOnce(kafka, settings, group, route)
     return ExactlyOnce(kafka, settings, group, route)
-
-
-def _now_us() -> int:
-    return time.time_ns() // 1000

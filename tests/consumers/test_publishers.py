@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -54,9 +54,10 @@ class Place:
         for future in made.values():
             future.result(WAIT_S)
 
-    def member(self, name: str = "one") -> Consumer:
+    def member(self, name: str = "one", commits_itself: bool = False) -> Consumer:
         """A consumer that has joined the group and owns the events' partitions."""
-        consumer = Consumer(consumer_config(self.settings, self.group, f"{self.group}-{name}"))
+        member = f"{self.group}-{name}"
+        consumer = Consumer(consumer_config(self.settings, self.group, member, commits_itself))
         self._consumers.append(consumer)
         consumer.subscribe([self.route.events])
         deadline = time.monotonic() + WAIT_S
@@ -308,13 +309,16 @@ def test_at_least_once_delivers_then_commits(
 
 
 def test_at_least_once_waits_for_a_commit_now_and_then(mock: Place, opened: Opened) -> None:
-    """The first commit is waited for, then one in five seconds: a refused one is told."""
+    """The first commit is waited for, then one in five seconds; else the client is left to it."""
     waited: list[bool] = []
     times = iter([100.0, 101.0, 104.9, 105.0, 106.0])
 
     class Committing:
         def commit(self, offsets: list[TopicPartition], asynchronous: bool) -> None:
             waited.append(not asynchronous)
+
+        def store_offsets(self, offsets: list[TopicPartition]) -> None:
+            waited.append(False)
 
     consumer: Any = Committing()
     publisher = opened(
@@ -323,6 +327,23 @@ def test_at_least_once_waits_for_a_commit_now_and_then(mock: Place, opened: Open
     for number in range(5):
         publisher.publish(_output("a", {0: number + 1}), consumer)
     assert waited == [True, False, False, True, False]
+
+
+@pytest.mark.parametrize("where", ["real", "mock"])
+def test_what_at_least_once_only_stored_is_committed_when_the_consumer_leaves(
+    request: pytest.FixtureRequest, where: str, opened: Opened
+) -> None:
+    """A restart in order repeats nothing."""
+    place: Place = request.getfixturevalue(where)
+    publisher = opened(
+        AtLeastOnce(place.settings, SETTINGS, place.group, place.route, clock=lambda: 1.0)
+    )
+    consumer = place.member(commits_itself=True)
+    publisher.publish(_output("a", {0: 5, 1: 7}), consumer)
+    publisher.publish(_output("b", {0: 8}), consumer)
+    consumer.close()
+    with closing(Consumer(consumer_config(place.settings, place.group, "asks"))) as asks:
+        assert place.committed(asks) == {0: 8, 1: 7}
 
 
 def test_at_least_once_commits_nothing_that_was_not_delivered(real: Place, opened: Opened) -> None:
