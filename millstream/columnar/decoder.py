@@ -5,8 +5,8 @@
 
 The row reader (rows.py) has the last word about a row, so a verdict does not depend on a row's
 neighbours or on the size of its batch. It reads only what the kernel did not take, and names what
-is wrong. Where a wanted field is an array, a map or a record, or numba cannot be loaded, pyruhvro
-takes the kernel's place (batches.py).
+is wrong. Where a wanted field is a map, a record or an array of anything but doubles, or numba
+cannot be loaded, pyruhvro takes the kernel's place (batches.py).
 """
 
 from __future__ import annotations

@@ -51,6 +51,8 @@ CHOICE: Final = 8  # row of its first symbol among the operations, how many symb
 UNION: Final = 9  # branch of null (-1: none), branch of the value, 1: refuse null, op after it
 BLOCKS: Final = 10  # depth, op after it
 AGAIN: Final = 11  # depth, op of its BLOCKS
+MARK: Final = 12  # what follows, up to its MEASURE, is kept as bytes
+MEASURE: Final = 13
 OP_BYTES: Final = 48
 # A symbol takes a row too: its start in the program's bytes (-1: refuse) and its length.
 
@@ -163,6 +165,12 @@ def _leaf(pos: int, end: int, op: int, ops: int, place: int, bases: int) -> Any:
         if slot >= 0:
             put64(base + 16 * place, i64(symbol))
             put64(base + 16 * place + 8, i64(symbol + 8))
+        return pos
+    if kind == MARK:
+        put64(base + 16 * place, pos)
+        return pos
+    if kind == MEASURE:
+        put64(base + 16 * place + 8, pos - i64(base + 16 * place))
         return pos
     if kind == BOOLEAN:
         if pos >= end or u8(pos) > 1:

@@ -11,8 +11,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from millstream.columnar import ipc, kernel_read
+from millstream.columnar.blocks import is_doubles, lists_of_doubles
 from millstream.columnar.program import Program, compiled
-from millstream.columnar.resolve import Default, Fields
+from millstream.columnar.resolve import Default, Fields, Items
 from millstream.columnar.rows import repeat
 
 Bytes: TypeAlias = npt.NDArray[np.uint8]
@@ -40,6 +41,10 @@ class KernelReader:
         self._work = (1 + 2 * program.texts, 2 * len(program.widths) + program.depth)
         self._room = _reserved(program)
         self._defaults = [(i, p) for i, (_, p) in enumerate(plan.picks) if isinstance(p, Default)]
+        picked = [plan.reads[p][1] for _, p in plan.picks if not isinstance(p, Default)]
+        self._lists = [
+            (i, of) for i, of in enumerate(picked) if isinstance(of, Items) and is_doubles(of)
+        ]
 
     def read(self, values: Sequence[bytes], skip: int) -> tuple[Any, npt.NDArray[np.int64]]:
         """Columns of the good records, and their positions in ``values``, ascending.
@@ -72,12 +77,15 @@ class KernelReader:
         good = kernel_read.decode(joined, ends, skip, self._words, view, work)
         assert good >= 0, f"{size} bytes are too few for {count} records of {len(joined)} bytes"
         batch = pa.ipc.read_record_batch(arena, self._written)
-        return self._with_defaults(batch), work[:good].copy()
+        return self._whole(batch), work[:good].copy()
 
-    def _with_defaults(self, batch: Any) -> Any:
-        if not self._defaults:
+    def _whole(self, batch: Any) -> Any:
+        """With the lists as lists, and the columns that have a default."""
+        if not self._defaults and not self._lists:
             return batch
         columns = list(batch.columns)
+        for place, of in self._lists:
+            columns[place] = lists_of_doubles(columns[place], of)
         for place, default in self._defaults:
             columns.insert(place, repeat(default, batch.num_rows))
         return pa.RecordBatch.from_arrays(columns, schema=self._columns)

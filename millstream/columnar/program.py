@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from millstream.columnar import kernel_read as k
+from millstream.columnar.blocks import is_doubles
 from millstream.columnar.resolve import (
     LONG_LIMITS,
     Choice,
@@ -40,8 +41,9 @@ class Program:
 
     words: int64, as laid out in kernel_read.py, the places in the arena still zero. columns: the
     pyarrow.Schema of the slots, which are the picked fields in the reader's order, without those
-    that have a default. widths: of the slots. texts: how many slots hold texts. depth: how deep
-    blocks are nested. symbol_bytes: the longest symbols of all kept enums, together.
+    that have a default; an array of doubles is binary (blocks.py). widths: of the slots. texts: how
+    many slots hold texts. depth: how deep blocks are nested. symbol_bytes: the longest symbols of
+    all kept enums, together.
     """
 
     words: npt.NDArray[np.int64]
@@ -53,7 +55,8 @@ class Program:
 
 
 def compiled(plan: Fields, columns: Any) -> Program | None:
-    """The program for a plan; None where a wanted field is an array, a map or a record.
+    """The program for a plan; None where a wanted field is a map, a record, or an array of anything
+    but doubles.
 
     columns: the reader's pyarrow.Schema, as long as ``plan.picks``.
     """
@@ -62,11 +65,12 @@ def compiled(plan: Fields, columns: Any) -> Program | None:
     for place, (_, pick) in enumerate(plan.picks):
         if not isinstance(pick, Default):
             slots[pick] = len(slots)
-            kept.append(columns.field(place))
+            field = columns.field(place)
+            kept.append(field.with_type(pa.binary()) if is_doubles(plan.reads[pick][1]) else field)
     made = _Compiler(len(slots))
     for i, (_, read) in enumerate(plan.reads):
         slot = slots.get(i, _DROPPED)
-        if slot >= 0 and not _is_flat(read):
+        if slot >= 0 and not (_is_flat(read) or is_doubles(read)):
             return None
         made.add(read, slot)
     if all(pa.types.is_null(field.type) for field in kept):
@@ -118,6 +122,11 @@ class _Compiler:
                 self._leaf(plan, slot)
             case Choice():
                 self._choice(plan, slot)
+            case Items() if slot >= 0:
+                self._op(k.MARK, slot)
+                self._text_slot(slot, symbols=0)
+                self._blocks([plan.items])
+                self._op(k.MEASURE, slot)
             case Items():
                 self._blocks([plan.items])
             case Entries():
