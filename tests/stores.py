@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from ops.process import Child, free_ports, listening
 
@@ -41,7 +42,7 @@ def client_of(port: int) -> dict[str, str]:
     return {**CREDENTIALS, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}"}
 
 
-def s3(port: int) -> object:
+def s3(port: int) -> Any:
     """A client of that server that is not ours: boto3's."""
     import boto3
 
@@ -57,7 +58,7 @@ def s3(port: int) -> object:
 def new_bucket(port: int) -> str:
     """The name of a new bucket."""
     name = f"bucket-{uuid.uuid4().hex[:8]}"
-    s3(port).create_bucket(Bucket=name)  # type: ignore[attr-defined]
+    s3(port).create_bucket(Bucket=name)
     return name
 
 

@@ -17,10 +17,12 @@ def test_a_reader_never_sees_half_a_file(tmp_path: Path) -> None:
     """While two threads replace it a hundred times each, it is always one of the two contents."""
     file, contents = tmp_path / "file", (b"a" * 10_000, b"b" * 20_000)
     write_whole(file, contents[0])
-    writers = [
-        threading.Thread(target=lambda c=c: [write_whole(file, c) for _ in range(100)])
-        for c in contents
-    ]
+
+    def replace(content: bytes) -> None:
+        for _ in range(100):
+            write_whole(file, content)
+
+    writers = [threading.Thread(target=replace, args=(content,)) for content in contents]
     for writer in writers:
         writer.start()
     seen = set()
