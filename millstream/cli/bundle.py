@@ -1,4 +1,4 @@
-"""`millstream bundle tune`: measure a model on this machine."""
+"""`millstream bundle`: its commands, and `tune`, which measures a model on this machine."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from millstream.cli import bundle_check, bundle_make, bundle_sign
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -16,15 +18,27 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="bundle",
-    help="Work on a model bundle.",
+    help="Make, check, compare, sign and measure model bundles.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 
 
+for _command in (
+    bundle_make.make,
+    bundle_make.hostile,
+    bundle_check.check,
+    bundle_check.show,
+    bundle_check.diff,
+    bundle_sign.sign,
+    bundle_sign.keys,
+):
+    app.command()(_command)
+
+
 @app.callback()
 def _bundle() -> None:
-    """Work on a model bundle."""
+    """Make, check, compare, sign and measure model bundles."""
 
 
 @app.command()
