@@ -127,8 +127,9 @@ def producer_config(settings: KafkaSettings, client: str) -> dict[str, Any]:
         "linger.ms": 5,
         # A transaction that begins while the broker still writes the last one's markers is told to
         # come again: after the default, 100 ms, each batch under load was 100 ms late. It doubles
-        # with every attempt, up to a second.
+        # with every attempt, up to the default.
         "retry.backoff.ms": 5,
+        "retry.backoff.max.ms": 100,
         "batch.num.messages": 10_000,
         "batch.size": 1_000_000,
         "compression.type": "lz4",
