@@ -43,7 +43,7 @@ the effect over the mean squared difference: 3 points with 20 % of the rows deci
 PARTS: Final = (0.2, 0.3, 0.3, 0.2)
 BLOCKS_MIN: Final = 6
 """Block sums that a scale is judged by at least."""
-DEPENDENT: Final = 1.6
+DEPENDENT: Final = 2.0
 """Standard errors above 1 from which on a scale's dispersion counts as dependence. Lower: slower on
 independent rows. Higher: later to see bursts."""
 UPPER: Final = 2.0

@@ -1,0 +1,81 @@
+"""The null experiment: how often an equal challenger is promoted, how soon a better one is."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import pytest
+
+from millstream.judging.paired import Rule, Trace
+from ops.bench.judging import (
+    KINDS,
+    Null,
+    better,
+    mcnemar_finds,
+    mcnemar_rows,
+    null,
+    upper_bound,
+)
+
+RULE = Rule()
+RUNS = 200
+
+
+@cache
+def _null(name: str) -> Null:
+    return null(name, RULE, RUNS, seed=1_000)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_equal_models_are_seldom_swapped(name: str) -> None:
+    """200 runs of 6,000 rows, looked at after every 8: wrong promotions within the set rate, on
+    independent errors and on every kind of burst."""
+    assert _null(name).wrong <= RULE.alpha * RUNS
+
+
+def test_the_rate_of_wrong_promotions_is_below_alpha() -> None:
+    """Not by luck: over the kinds, of 200 runs each, the rate's 95 % upper bound is below alpha too."""
+    wrong = sum(_null(name).wrong for name in KINDS)
+    assert upper_bound(wrong, RUNS * len(KINDS)) < RULE.alpha
+
+
+def test_bursts_would_fool_the_test_without_its_correction() -> None:
+    """The same runs by the wealth of rows alone: most are decided wrongly. So the streams are such
+    that the correction is needed."""
+    kind, random, wrong = KINDS["one fails 50 % for 100 rows"], np.random.default_rng(1_000), 0
+    for _ in range(50):
+        rows = Trace(kind.differences(6_000, 0.0, random), 0.0)
+        wrong += bool(rows._stakes().max() > np.log(len(rows._stakes()) / RULE.alpha))
+    assert wrong > 25
+
+
+@pytest.mark.parametrize("name", ["independent", "independent, models much alike"])
+@pytest.mark.parametrize("alpha", [0.05, 0.01])
+def test_three_points_are_seen_before_a_fixed_test_would_end(name: str, alpha: float) -> None:
+    """A challenger 3 points better: the median run needs fewer labels than McNemar's test at the
+    same alpha with 80 % power, more than half the runs end before it, and nearly all end."""
+    found = better(name, 0.03, Rule(alpha), 300, seed=3_000, rows_max=12_000)
+    assert found.median < found.fixed
+    assert found.earlier > 0.5
+    assert found.found > 0.99
+    assert 0.75 < found.fixed_power < 0.85  # the size that it is compared with is the right one
+
+
+def test_it_is_found_under_bursts_too() -> None:
+    """Five points, short bursts of one model: nearly every run ends in a promotion."""
+    assert better("short bursts of one", 0.05, RULE, 40, seed=4_000).found > 0.9
+
+
+def test_mcnemars_rows_are_the_textbooks() -> None:
+    """Fewer for larger differences and for models more alike."""
+    assert mcnemar_rows(0.2, 0.03, 0.05) == 1_742
+    assert mcnemar_rows(0.1, 0.03, 0.05) < mcnemar_rows(0.2, 0.03, 0.05)
+    assert mcnemar_finds(np.array([1.0] * 10), 0.05)
+    assert not mcnemar_finds(np.array([1.0, -1.0] * 10), 0.05)
+
+
+def test_an_upper_bound_is_clopper_and_pearsons() -> None:
+    """Of no hits: 1 - 0.05^(1/n)."""
+    assert upper_bound(0, 200) == pytest.approx(1 - 0.05 ** (1 / 200), abs=1e-9)
+    assert upper_bound(10, 200) == pytest.approx(0.0836, abs=5e-4)
