@@ -18,12 +18,16 @@ from millstream.cli import (
     drift,
     init,
     letters,
+    models,
     performance,
     produce,
     programs,
+    releases,
+    repro,
     servers,
     stream,
     tail,
+    train,
     up,
     verify,
     watch,
@@ -49,9 +53,14 @@ for _command in (
     watch.watch,
     programs.join,
     produce.produce,
+    releases.release,
+    releases.rollback,
+    releases.releases,
     tail.tail,
     verify.verify,
     performance.performance,
+    train.train,
+    repro.repro,
     servers.warehouse,
     servers.registry,
     servers.kafka,
@@ -62,6 +71,7 @@ for _command in (
 app.add_typer(letters.app)
 app.add_typer(alerts.app)
 app.add_typer(bundle.app)
+app.add_typer(models.app)
 app.add_typer(drift.app)
 
 

@@ -139,14 +139,15 @@ def fit_model(
     if kind != "regression" and len(np.unique(truth)) == 1:
         return Constant()
     given = {**DEFAULTS[family], **parameters, **_ALWAYS[family]}
-    target = (0.0, 1.0)
+    target: tuple[float, float] = (0.0, 1.0)
+    goal: Any = truth
     if family == "mlp" and kind == "regression":
-        target = float(truth.mean()), float(truth.std()) or 1.0
-        truth = (truth - target[0]) / target[1]
+        target = float(goal.mean()), float(goal.std()) or 1.0
+        goal = (goal - target[0]) / target[1]
     model = _MAKERS[family](kind != "regression", given, seed)
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        model.fit(matrix, truth, sample_weight=weights)
+        model.fit(matrix, goal, sample_weight=weights)
     return Trees(model) if family not in SCALED else Layers(model, target)
 
 
@@ -191,7 +192,7 @@ _MAKERS: Final[dict[Family, Callable[[bool, dict[str, Any], int], Any]]] = {
 
 
 def _library_scores(model: Any, matrix: Floats) -> Floats:
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped] # noqa: PLC0415
+    from threadpoolctl import threadpool_limits  # noqa: PLC0415
 
     predict = model.predict_proba if hasattr(model, "classes_") else model.predict
     with threadpool_limits(1), warnings.catch_warnings():

@@ -52,6 +52,11 @@ class Task:
         return Classes(self.labels, self.labels.index(self.positive) if self.positive else None)
 
     @classmethod
+    def of_card(cls, card: Card) -> Self:
+        """What a bundle's model does."""
+        return cls(card.kind, card.features, card.labels, card.positive)
+
+    @classmethod
     def of(
         cls,
         stream: Stream,
