@@ -36,6 +36,7 @@ from millstream.contracts import contract
 from millstream.drift.emitted import Emitter
 from millstream.drift.incident import Incident
 from millstream.drift.records import DriftRecord
+from millstream.drift.slices import Slices
 from millstream.drift.snapshot import load_key, seal, unseal
 from millstream.drift.watch import Watch, profile_beside
 from millstream.errors import OperatorNeeded
@@ -279,13 +280,12 @@ def _say(stream: Stream, publisher: WatchPublisher, goes_on: bool, has_profile: 
     _log.info("the monitor%s", f", and River's {detectors}" if detectors else " alone")
     if stream.watch.inputs and not has_profile:
         _log.info("the bundle has no profile.json: the first events are the inputs' reference")
-    for name in stream.watch.slices:
-        if name != stream.event.key:
-            _log.warning(
-                "watch.slices: %s is left out, labelled records do not carry it; "
-                "`millstream performance` tells it apart",
-                name,
-            )
+    for name in Slices(stream).left_out:
+        _log.warning(
+            "watch.slices: %s is left out, with inputs = false no events are read; "
+            "`millstream performance` tells it apart",
+            name,
+        )
 
 
 def _state(stream: Stream, kafka: KafkaSettings, key: bytes, consumer: Consumer) -> bytes | None:

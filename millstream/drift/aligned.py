@@ -30,8 +30,8 @@ catches up through; too high is late where one partition has no labels."""
 HELD_MAX: Final = 20_000
 """Rows of a partition that wait. Too low lets runs through; too high holds more memory."""
 _AT_LAST: Final = 1 << 62
-_TIMES: Final = -(1 << 20)
-"""Rank of a moment that is a time and no row: before the rows of that time."""
+_TIMES: Final = 1 << 20
+"""Rank of a moment that is a time and no row: behind the rows of that time."""
 
 
 @dataclass(slots=True)
@@ -143,7 +143,7 @@ class Aligned:
         if lane.waiting is None:
             return []
         made = []
-        over = int(np.searchsorted(lane.waiting.clocks, reached - self._wait_us, side="right"))
+        over = int(np.searchsorted(lane.waiting.clocks, reached - self._wait_us, side="left"))
         if over:
             keys = _keys(lane)[:over]
             keys[:, 0] += self._wait_us

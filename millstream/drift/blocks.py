@@ -30,7 +30,7 @@ class Rows:
     """n rows of one model version, in the order of release.
 
     values: units. times_us, partitions, offsets: of their events. bins: places in a histogram, or
-    None. names: slices, or None.
+    None. names: of slices, n for each field, empty where a row has none; or None.
     """
 
     values: Ints
@@ -38,7 +38,7 @@ class Rows:
     partitions: Ints
     offsets: Ints
     bins: Ints | None = None
-    names: list[str] | None = None
+    names: list[list[str]] | None = None
 
     def position(self, row: int) -> Position:
         """Of the row's event."""
@@ -74,11 +74,14 @@ class Block:
         if rows.bins is not None:
             found = np.bincount(rows.bins[start:stop], minlength=bins)
             self.bins = (found + (self.bins or 0)).tolist()
-        if rows.names is not None:
-            for row in range(start, stop):
-                sums = self.slices.setdefault(rows.names[row], [0, 0])
-                sums[0] += 1
-                sums[1] += int(rows.values[row])
+        for names in rows.names or ():
+            for name, value in zip(
+                names[start:stop], rows.values[start:stop].tolist(), strict=True
+            ):
+                if name:
+                    sums = self.slices.setdefault(name, [0, 0])
+                    sums[0] += 1
+                    sums[1] += value
 
     def merge(self, other: Block) -> None:
         """Count another block too; slices and bins are left out."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-_TYPES = {"<f8", "<i8", "|b1"}
+_TYPES = {"<f8", "<i8", "<i2", "|b1"}
 
 
 def packed(arrays: Mapping[str, Any]) -> dict[str, list[Any]]:

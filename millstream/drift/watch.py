@@ -28,12 +28,14 @@ from millstream.drift.blocks import Rows, units
 from millstream.drift.counted import Counted
 from millstream.drift.findings import InputWindow
 from millstream.drift.incident import Incident, Incidents
-from millstream.drift.lanes import Ints, Lanes, Piece, merged
+from millstream.drift.lanes import Ints, Lanes, Piece
+from millstream.drift.merged import Merged, Order
 from millstream.drift.profile import PROFILE_FILE, Profile
 from millstream.drift.records import DriftRecord, input_records
 from millstream.drift.rivers import On
 from millstream.drift.riverside import log_loss
 from millstream.drift.signals import score_edges
+from millstream.drift.slices import Slices
 from millstream.drift.snapshot import Part, Snapshot
 from millstream.drift.versions import LIBRARY, SCORE_BINS, Kind, Versions
 from millstream.drift.watched_inputs import EventReader, Inputs
@@ -43,9 +45,6 @@ from millstream.offsets import Partition
 from millstream.records import Records
 from millstream.stream import Stream
 
-Order = tuple[int, ...]
-"""Clock, rank of the lane, offset: of the record that completed something; of a labelled record
-that waited for others, these of the moment when it went, then its place among what went with it."""
 _SOURCE = ["model_version", "event_time", "source_partition", "source_offset", "confidence"]
 _PREDICTION: Final = [*_SOURCE, "score"]
 _LABELLED: Final = [*_SOURCE, "key", "status", "label", "value", "predicted", "score"]
@@ -100,8 +99,7 @@ class Watch:
     """The watch of one stream: all partitions, because an incident is the stream's.
 
     schema_of: a writer's schema by its id. profile: of the inputs; None learns it from the first
-    events. left_out: slices of stream.toml that labelled records do not tell apart: they carry the
-    event's key, and no other field.
+    events.
     """
 
     def __init__(
@@ -125,12 +123,16 @@ class Watch:
         self._predictions = Reader("prediction", _PREDICTION, schema_of)
         self._labelled = Reader("labelled", _LABELLED, schema_of)
         self._inputs = Inputs(stream, profile)
-        self._key_sliced = stream.event.key in stream.watch.slices
-        self.left_out = tuple(n for n in stream.watch.slices if n != stream.event.key)
-        self._versions = Versions(stream, sliced=self._key_sliced)
+        self._slices = Slices(stream)
+        self._versions = Versions(stream, sliced=bool(self._slices))
         self._incidents = Incidents(stream.name)
         self._counted: dict[int, Counted] = {}
         self.tally = Tally()
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Slices of stream.toml that are not told apart."""
+        return self._slices.left_out
 
     @property
     def topics(self) -> tuple[str, ...]:
@@ -236,6 +238,7 @@ class Watch:
 
     def _of_events(self, pieces: list[Piece]) -> Iterator[_Tick]:
         self.tally.events += sum(map(len, pieces))
+        self._slices.learn(pieces)
         for piece, window in self._inputs.take(pieces):
             row = int(np.searchsorted(piece.offsets, window.last.offset))
             yield _Tick((int(piece.clocks[row]), piece.rank, window.last.offset), window)
@@ -243,7 +246,7 @@ class Watch:
     def _of_predictions(self, pieces: list[Piece]) -> Iterator[_Tick]:
         if not pieces:
             return
-        whole = _Merged.of(pieces)
+        whole = Merged.of(pieces)
         self.tally.predictions += len(whole.keys)
         whole = whole.only(np.isfinite(whole.numbers("score")))
         for version, part in whole.by_version():
@@ -258,22 +261,19 @@ class Watch:
     def _of_labelled(self, gone: tuple[pa.RecordBatch, Ints] | None) -> Iterator[_Tick]:
         if gone is None:
             return
-        whole = _Merged(*gone)
+        whole = Merged(*gone)
         self.tally.labelled += len(whole.keys)
         whole = whole.only(self._fresh(whole))
         for version, part in whole.by_version():
             errors, losses = self._losses(version, part)
-            names = None
-            if self._key_sliced:
-                key = self._stream.event.key
-                names = [f"{key}={value}" for value in part.columns["key"].to_pylist()]
+            names = self._slices.names(part.columns, part.keys[:, 0])
             rows = part.rows(units(errors), names=names)
             for end, block in self._versions.cut("labelled", version, rows):
                 yield _Tick(part.order(end), block, "labelled", version)
             yield from self._river("error", version, part, rows, errors)
             yield from self._river("loss", version, part, rows, losses)
 
-    def _fresh(self, whole: _Merged) -> np.ndarray[Any, Any]:
+    def _fresh(self, whole: Merged) -> np.ndarray[Any, Any]:
         """First answers, each source once: a join that was killed may repeat its records. What no
         model answered has no score, and counts nowhere."""
         fresh = np.asarray(pc.equal(whole.columns["status"], "labelled"))
@@ -288,7 +288,7 @@ class Watch:
         return fresh
 
     def _losses(
-        self, version: str, part: _Merged
+        self, version: str, part: Merged
     ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
         """What the monitor takes, from 0 to 1; and the loss itself, for River."""
         if self._stream.label.kind == "regression":
@@ -299,7 +299,7 @@ class Watch:
         return (~right).astype(np.float64), log_loss(right, part.numbers("confidence"))
 
     def _river(
-        self, on: On, version: str, part: _Merged, rows: Rows, values: np.ndarray[Any, Any]
+        self, on: On, version: str, part: Merged, rows: Rows, values: np.ndarray[Any, Any]
     ) -> Iterator[_Tick]:
         for row, name, status, value in self._versions.river.update(on, version, values):
             at = rows.position(row)
@@ -316,6 +316,9 @@ class Watch:
             "aligned": Part("Aligned", {}, self._aligned.state(), LIBRARY),
             "counted": Part("Counted", {}, counted, LIBRARY),
             "incidents": Part("Incidents", {}, self._incidents.state(), LIBRARY),
+            "slices": Part(
+                "Slices", {"fields": [*self._slices.fields]}, self._slices.state(), LIBRARY
+            ),
             **self._inputs.parts(),
             **self._versions.parts(),
         }
@@ -339,45 +342,6 @@ class Watch:
             self._counted[int(number)] = Counted()
             self._counted[int(number)].restore(state)
         self._incidents = Incidents.from_state(self._stream.name, parts["incidents"].state)
+        if "slices" in parts and parts["slices"].params["fields"] == [*self._slices.fields]:
+            self._slices.restore(parts["slices"].state)
         return [*self._inputs.restore(parts, snapshot.offsets), *self._versions.restore(parts)]
-
-
-@dataclass(frozen=True, slots=True)
-class _Merged:
-    """Rows of all partitions of a topic in the order of release. keys: that order, a row each."""
-
-    columns: pa.RecordBatch
-    keys: Ints
-
-    @classmethod
-    def of(cls, pieces: list[Piece]) -> _Merged:
-        columns, *keys = merged(pieces)
-        return cls(columns, np.stack(keys, axis=1))
-
-    def only(self, mask: np.ndarray[Any, Any]) -> _Merged:
-        if mask.all():
-            return self
-        return _Merged(self.columns.filter(pa.array(mask)), self.keys[mask])
-
-    def by_version(self) -> Iterator[tuple[str, _Merged]]:
-        """The rows of each model version, in the order of their first ones."""
-        coded = self.columns["model_version"].dictionary_encode()
-        codes = np.asarray(coded.indices)
-        for code, version in enumerate(coded.dictionary.to_pylist()):
-            yield version, self.only(codes == code)
-
-    def order(self, row: int) -> Order:
-        return tuple(self.keys[row].tolist())
-
-    def numbers(self, name: str) -> np.ndarray[Any, Any]:
-        return np.asarray(self.columns[name].to_numpy(zero_copy_only=False), np.float64)
-
-    def rows(self, values: Ints, bins: Ints | None = None, names: list[str] | None = None) -> Rows:
-        return Rows(
-            values,
-            np.asarray(self.columns["event_time"].cast(pa.int64())),
-            np.asarray(self.columns["source_partition"]),
-            np.asarray(self.columns["source_offset"]),
-            bins,
-            names,
-        )

@@ -14,6 +14,7 @@ from millstream.drift.findings import InputWindow
 from millstream.drift.inputs import InputMonitor, InputRules
 from millstream.drift.lanes import Piece, merged
 from millstream.drift.profile import Profile, ProfileLearner
+from millstream.drift.slices import Slices
 from millstream.drift.snapshot import Part
 from millstream.offsets import Partition
 from millstream.stream import Stream
@@ -25,12 +26,13 @@ TIME_US: Final = "kafka_event_time_us"
 
 
 class EventReader(ByWriter):
-    """Values of a stream's events as features, time and schema id; what it leaves out are dead
-    letters."""
+    """Values of a stream's events as features, slices, time and schema id; what it leaves out are
+    dead letters."""
 
     def __init__(self, stream: Stream, schema_of: Callable[[int], str]) -> None:
         self._time = stream.event.time
-        wanted = list(dict.fromkeys((*stream.features.order, stream.event.time)))
+        fields = (*stream.features.order, stream.event.time, *Slices(stream).fields)
+        wanted = list(dict.fromkeys(fields))
         super().__init__(stream.schema_of_event.text, wanted, schema_of, self._timed)
 
     def _timed(self, columns: pa.RecordBatch, schema_id: int) -> pa.RecordBatch:

@@ -176,9 +176,35 @@ def test_a_broken_pipe_is_named(tmp_path: Path) -> None:
     assert opened[0].features == ("salary",)
 
 
-def test_slices_of_the_key_are_told_apart_and_others_are_named_as_left_out(
-    tmp_path: Path,
-) -> None:
+SLICED = 'slices = ["zipcode", "applicant"]\nwindow_s = 0.0'
+
+
+@pytest.fixture(scope="module")
+def sliced(tmp_path_factory: pytest.TempPathFactory) -> Logs:
+    """12,000 events whose rule changes in one of nine places at event 6,000."""
+    table = applications(12_000, seed=5)
+    where = np.array(table.column("zipcode")) == 3
+    made = stream_in(tmp_path_factory.mktemp("sliced"), SLICED)
+    return make_logs(made, 12_000, 6_000, rates=(0.1, 0.9), events=table, where=where)
+
+
+def test_the_slice_that_changed_is_named(sliced: Logs) -> None:
+    """By a field that only the event has, while its label comes 500 events later; other values of
+    it, and slices by the key, are not named."""
+    said, watch = run(sliced, seed=8, learn=False)
+    assert {name for each in said.incidents for name in each.slices} == {"zipcode=3"}
+    assert watch.left_out == ()
+
+
+def test_kills_change_no_slice(sliced: Logs) -> None:
+    """What the newest events are of is part of the state."""
+    wanted, watch = run(sliced, seed=8, learn=False)
+    said, again = run(sliced, seed=9, learn=False, kills=0.25)
+    assert said.incidents == wanted.incidents
+    assert seal(KEY, again.snapshot()) == seal(KEY, watch.snapshot())
+
+
+def test_slices_are_named_as_left_out_where_events_are_not_read(tmp_path: Path) -> None:
     """Labelled records carry the event's key and no other field."""
     made = stream_in(tmp_path, 'slices = ["applicant", "age"]\ninputs = false')
     watch = Watch(made, schema_of, None, PARTITIONS)

@@ -123,6 +123,7 @@ def make_logs(
     releases: tuple[int, ...] = (),
     repeats: int = 0,
     runs: int = 0,
+    where: Any = True,
     events: pa.RecordBatch | None = None,
     seed: int = 5,
 ) -> Logs:
@@ -132,13 +133,14 @@ def make_logs(
     a label comes. releases: events from which versions 2, 3.. answer. repeats: labelled records
     that are written again at the end of each lane, as a join that was killed does. runs: events
     whose labels are written at once, one partition's behind another's, as a join that catches up
-    does.
+    does. where: the rows whose rate changes, [count].
     """
     random = np.random.default_rng(seed)
     table = applications(count, seed=seed) if events is None else events
     times = START_US + np.arange(count) * 1_000_000
     wrong = random.random(count) < np.where(
-        np.arange(count) < (count if change is None else change), *rates
+        (np.arange(count) < (count if change is None else change)) | ~np.asarray(where, bool),
+        *rates,
     )
     truth = random.integers(0, 2, count)
     said = np.where(wrong, 1 - truth, truth)
