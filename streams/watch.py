@@ -17,13 +17,16 @@ import logging
 import os
 import sys
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import faust
 import numpy as np
+from confluent_kafka import Consumer, TopicPartition
 from faust.types import TP
 
+from consumers.kafka import ask, consumer_config
 from consumers.registry import Registry, subject_of
 from millstream.contracts import contract
 from millstream.drift.emitted import Emitter
@@ -57,6 +60,7 @@ class FaustWatch:
     ) -> None:
         self._stream = stream
         self._settings = settings
+        self._kafka = kafka
         self._schema_of = registry.schema
         secret = settings.key.get_secret_value() if settings.key else None
         self._key = load_key(Path(settings.key_file or stream.beside(KEY_FILE)), secret)
@@ -74,7 +78,7 @@ class FaustWatch:
 
     def _make_app(self, kafka: KafkaSettings, folder: Path) -> Any:
         app: Any = faust.App(
-            f"{self._stream.name}-watch-faust",
+            group_of(self._stream),
             broker=f"kafka://{kafka.bootstrap}",
             processing_guarantee="at_least_once",
             consumer_auto_offset_reset="earliest",
@@ -111,6 +115,7 @@ class FaustWatch:
         self._heard: dict[Partition, float] = {}
         self._due_s = 0.0
         self._is_ready = False
+        self._is_told = False
 
     def _begun(self) -> Watch:
         watch = Watch(self._stream, self._schema_of, self._profile)
@@ -122,8 +127,10 @@ class FaustWatch:
     async def _recovered(self, *_: Any) -> None:
         """The table was read back: go on from its value."""
         text = self._table.get(STATE)
-        if text is not None and self._sealed is None:
-            self._sealed = base64.b64decode(text)
+        if text is not None:
+            self._sealed = self._newer(base64.b64decode(text))
+        if self._sealed is None and await asyncio.to_thread(self._has_acknowledged):
+            _log.error("%s lost its state: the watch begins at the topics' beginning", STATE)
         _log.info("the state was %s", "read" if self._sealed is not None else "not there")
         self._forget()
         self._watch = self._begun()
@@ -132,6 +139,25 @@ class FaustWatch:
             {TP(*lane): offsets.get(lane, 0) for lane in self._watch.partitions}
         )
         self._is_ready = True
+
+    def _newer(self, recovered: bytes) -> bytes:
+        """What was recovered, unless what this worker wrote itself is of later: another may have
+        gone on since."""
+        if self._sealed is None:
+            return recovered
+        both = (self._sealed, recovered)
+        return max(both, key=lambda sealed: sum(self._offsets_of(sealed).values()))
+
+    def _offsets_of(self, sealed: bytes) -> dict[Partition, int]:
+        return unseal(self._key, sealed, self._stream.name).offsets
+
+    def _has_acknowledged(self) -> bool:
+        """Whether the group has offsets: then there was a state."""
+        wanted = [TopicPartition(*lane) for lane in self._watch.partitions]
+        group = group_of(self._stream)
+        with closing(Consumer(consumer_config(self._kafka, group, "w"))) as asked:
+            found = ask("reading offsets", lambda: asked.committed(wanted, timeout=15))
+        return any(place.offset > 0 for place in found)
 
     async def _revoked(self, *_: Any, **__: Any) -> None:
         """What is in hand comes again, once the table was read anew."""
@@ -162,8 +188,9 @@ class FaustWatch:
     def _owns_all(self) -> bool:
         owned = {(tp.topic, tp.partition) for tp in self.app.consumer.assignment()}
         missing = [lane for lane in self._watch.partitions if lane not in owned]
-        if missing and self._fresh:
+        if missing and owned and not self._is_told:
             _log.error("another worker has %d partitions: run one watch a stream", len(missing))
+            self._is_told = True
         return not missing
 
     async def _silent(self, now: float) -> set[Partition]:
@@ -221,6 +248,16 @@ class FaustWatch:
             else:
                 left.append(event)
         self._unacked = left
+
+
+def group_of(stream: Stream) -> str:
+    """Faust's application and group."""
+    return f"{stream.name}-watch-faust"
+
+
+def changelog_of(stream: Stream) -> str:
+    """The topic that Faust keeps the state in."""
+    return f"{group_of(stream)}-{stream.name}-watch-changelog"
 
 
 def _records(topic: str, found: list[Any]) -> Records:
