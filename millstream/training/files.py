@@ -123,7 +123,7 @@ def _listed(text: str, wanted: str) -> str | None:
     """The md5 beside `path: wanted` in the items of DVC's lists; enough YAML for its own files."""
     found: str | None = None
     item: dict[str, str] = {}
-    for line in [*text.splitlines(), "- "]:
+    for line in [*text.splitlines(), "- end"]:
         bare = line.strip()
         if bare.startswith("- "):
             if item.get("path") == wanted and "md5" in item:

@@ -71,8 +71,9 @@ def search(
     for family, parameters in _draws(budget):
         elapsed = clock() - start
         first = family not in took
-        over = elapsed + (0 if first else _LONGER * took[family]) > budget.seconds
-        if over and not first:
+        if not first and elapsed >= budget.seconds:
+            break
+        if not first and elapsed + _LONGER * took[family] > budget.seconds:
             if all(elapsed + _LONGER * spent > budget.seconds for spent in took.values()):
                 break
             continue
