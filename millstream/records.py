@@ -37,6 +37,19 @@ class Records:
     def __len__(self) -> int:
         return len(self.values)
 
+    def take(self, rows: npt.NDArray[np.int64]) -> Records:
+        """Only these rows, in this order."""
+        places = rows.tolist()
+        return Records(
+            self.topic,
+            [self.values[row] for row in places],
+            [self.keys[row] for row in places],
+            self.partitions[rows],
+            self.offsets[rows],
+            self.timestamps_us[rows],
+            {at: self.headers[row] for at, row in enumerate(places) if row in self.headers},
+        )
+
     def next_offsets(self) -> dict[int, int]:
         """For each partition, the offset after its last record here."""
         order = np.unique(self.partitions)

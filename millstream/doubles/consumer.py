@@ -26,16 +26,18 @@ class _Fetch:
     """Where one assigned partition is read; a new one after every seek makes what the old one
     delivered outdated. position: None until the committed offset is known."""
 
-    __slots__ = ("paused", "position")
+    __slots__ = ("paused", "position", "told_end")
 
     def __init__(self, position: int | None, paused: bool = False) -> None:
         self.position = position
         self.paused = paused
+        self.told_end = -1
 
 
 class MemoryConsumer:
-    """config: librdkafka's names; only group.id, group.instance.id, session.timeout.ms and
-    max.poll.interval.ms matter. read_committed, no automatic commits, earliest."""
+    """config: librdkafka's names; only group.id, group.instance.id, session.timeout.ms,
+    max.poll.interval.ms, enable.partition.eof and, for the watermarks, isolation.level matter.
+    read_committed, no automatic commits, earliest."""
 
     def __init__(self, kafka: Kafka, config: dict[str, Any]) -> None:
         self.kafka = kafka
@@ -51,6 +53,13 @@ class MemoryConsumer:
         self._turn = 0
         self._was_assigned = False
         self._was_unassigned = False
+        self._tells_ends: bool = config.get("enable.partition.eof", False)
+        self._sees_all = config.get("isolation.level") == "read_uncommitted"
+
+    def assign(self, partitions: list[TopicPartition]) -> None:
+        """Read exactly these, without a group."""
+        self._fetches.clear()
+        self.incremental_assign(partitions)
 
     def subscribe(
         self,
@@ -77,6 +86,8 @@ class MemoryConsumer:
         """Records and errors, at once. What a rebalance in the middle made outdated is dropped."""
         del timeout
         self.kafka.tick()
+        if not self._topics:
+            return [m for _, m in self._fetched(num_messages)]
         got = self._fetched(self.records_before_rebalance(num_messages))
         problem = None
         for _ in range(self.rebalances_at_once()):
@@ -156,10 +167,10 @@ class MemoryConsumer:
     def get_watermark_offsets(
         self, partition: TopicPartition, timeout: float = 5, cached: bool = False
     ) -> tuple[int, int]:
-        """The log's first offset, and the end of what read_committed may read."""
+        """The log's first offset, and the end of what the isolation level may read."""
         del timeout, cached
         log = self.kafka.log((partition.topic, partition.partition))
-        return log.start, log.stable_end
+        return log.start, log.end if self._sees_all else log.stable_end
 
     def consumer_group_metadata(self) -> Any:
         """What send_offsets_to_transaction needs."""
@@ -298,7 +309,16 @@ class MemoryConsumer:
                     timestamp=(1, entry.stamp_ms),
                 )
                 found.append((fetch, record))
+            if self._tells_ends and not entries and fetch.told_end != fetch.position:
+                fetch.told_end = fetch.position
+                found.append((fetch, _end_of(name, fetch.position)))
         return found
+
+
+def _end_of(partition: Partition, offset: int) -> Message:
+    """What librdkafka tells where a partition was read to its end."""
+    error = KafkaError(KafkaError._PARTITION_EOF)
+    return delivered(topic=partition[0], partition=partition[1], offset=offset, error=error)
 
 
 def _partition(record: Message) -> Partition:

@@ -40,6 +40,11 @@ class LadderSession:
         self._cheaper = cheaper
         self._ladder = ladder
 
+    @property
+    def step(self) -> str:
+        """Where the ladder stands."""
+        return self._ladder.step
+
     def observe(self, now_us: int, waited_us: int) -> None:
         """Told before each batch how long its events have waited."""
         before = self._ladder.step

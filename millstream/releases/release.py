@@ -42,6 +42,9 @@ class Effective:
         return "at_once" if self.time_us is None else "time"
 
 
+AT_ONCE = Effective()
+
+
 @dataclass(frozen=True, slots=True)
 class Release:
     """The whole assignment of roles from a point on; not a change of the one before.
@@ -57,7 +60,7 @@ class Release:
     challenger: ModelReference | None = None
     canary_share: float = 0.0
     shadows: tuple[ModelReference, ...] = ()
-    effective: Effective = Effective()
+    effective: Effective = AT_ONCE
     reason: str = ""
     evidence: Mapping[str, Any] = field(default_factory=dict)
     decided_by: str = ""

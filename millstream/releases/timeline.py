@@ -7,6 +7,7 @@ stream.toml does: release 0.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,6 +52,15 @@ class Timeline:
             return
         self._switches.setdefault(entry.partition, {})[entry.release.number] = entry
         self._spans.pop(entry.partition, None)
+
+    def with_switches(self, switches: Iterable[Switch]) -> Timeline:
+        """What it will be once these are durable."""
+        made = Timeline()
+        made._releases = dict(self._releases)
+        made._switches = {p: dict(found) for p, found in self._switches.items()}
+        for switch in switches:
+            made.add(switch)
+        return made
 
     @property
     def releases(self) -> tuple[Release, ...]:

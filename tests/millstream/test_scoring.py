@@ -19,10 +19,11 @@ from hypothesis import strategies as st
 
 from millstream.columnar import Encoder, arrow_schema, frame
 from millstream.contracts import contract
+from millstream.decoding import ID_BYTES_MAX
 from millstream.errors import DependencyUnavailable, RecordRefused, Stage
 from millstream.models.session import Session
 from millstream.records import TIME_US_MAX, TIME_US_MIN, Records
-from millstream.scoring import ID_BYTES_MAX, Answers, ScoringPlan
+from millstream.scoring import Answers, ScoringPlan
 from millstream.stream import Stream
 from tests.streams import LOANS, Loans, applications, bundle_of, framed, make_loans, matrix
 
@@ -82,10 +83,9 @@ def records(
 ) -> Records:
     """As if consumed: two partitions in turn, offsets from 100."""
     count = len(values)
+    named = list(keys) if keys is not None else [b"A"] * count
     return Records(
-        "loans.events",
-        list(values),
-        list(keys) if keys is not None else [b"A"] * count,
+        *("loans.events", list(values), named),
         (np.arange(count) % 2).astype(np.int32),
         100 + np.arange(count, dtype=np.int64) // 2,
         np.full(count, timestamps_us, np.int64),

@@ -24,6 +24,7 @@ from consumers.sink import Sink
 from consumers.warehouse import Tables
 from consumers.watchdog import Watchdog
 from millstream.errors import DependencyUnavailable, Refusal, Stage
+from millstream.lineup import Lineup
 from millstream.models.bundle import Bundle
 from millstream.records import Records
 from millstream.scoring import Answers, ScoringPlan
@@ -72,7 +73,7 @@ class NamingPlan(ScoringPlan):
     def __init__(self, world: World) -> None:
         self._world = world
 
-    def run(self, records: Records) -> Answers:
+    def run(self, records: Records, lineup: Lineup | None = None) -> Answers:
         self._world.step("score")
         if self._world.errs(0.3):
             raise DependencyUnavailable("registry", "it does not answer")

@@ -9,7 +9,7 @@ import pytest
 from millstream.columnar import arrow_schema
 from millstream.contracts import contract
 from millstream.errors import ContractMismatch
-from millstream.releases.release import Effective, Entry, Failure, Switch, entry_of
+from millstream.releases.release import Effective, Entry, Failure, Release, Switch, entry_of
 from tests.millstream.releases.made import model, release
 
 CANARY = release(
@@ -48,9 +48,9 @@ def test_fields_give_the_record_back(entry: Entry) -> None:
 )
 def test_what_contradicts_itself_is_refused(wrong: dict[str, Any], said: str) -> None:
     """With what is wrong, before anybody reads it."""
-    given = {"number": 3, "id": "r3", "stream": "loans", "kind": "release", "champion": model(3)}
+    given: dict[str, Any] = {"number": 3, "id": "r3", "stream": "loans", "kind": "release", "champion": model(3)}
     with pytest.raises(ContractMismatch, match=said):
-        type(CANARY)(**given | wrong)
+        Release(**given | wrong)
 
 
 def test_only_a_share_makes_a_challenger_answer() -> None:
@@ -61,7 +61,7 @@ def test_only_a_share_makes_a_challenger_answer() -> None:
 
 def test_each_record_has_a_key_of_its_own() -> None:
     """So that compaction removes none of them."""
-    entries = [CANARY, Switch(CANARY, 0, 5), Switch(CANARY, 1, 5), Failure(CANARY, "a", "x")]
+    entries: list[Entry] = [CANARY, Switch(CANARY, 0, 5), Switch(CANARY, 1, 5), Failure(CANARY, "a", "x")]
     assert len({entry.key for entry in entries}) == 4
 
 

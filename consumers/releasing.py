@@ -1,0 +1,138 @@
+"""What people and the retrainer do with releases: decide one, take it back, wait for it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+
+from consumers.lineups import releasable
+from consumers.registry import Registry
+from consumers.releases import ReleaseLog, publish_release
+from millstream.errors import BundleInvalid
+from millstream.models.bundle import Bundle
+from millstream.models.reference import ModelReference
+from millstream.models.registry import ModelRegistry
+from millstream.releases.decide import Wanted, next_release, rollback
+from millstream.releases.release import Failure, Release, Switch
+from millstream.releases.timeline import Timeline
+from millstream.settings import KafkaSettings
+from millstream.stream import Stream
+
+LOOK_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a release has come. waiting: partitions that have not switched to it."""
+
+    switched: tuple[Switch, ...]
+    waiting: tuple[int, ...]
+    failures: tuple[Failure, ...]
+
+    @property
+    def is_over(self) -> bool:
+        """Whether every partition has it, or some scorer will not."""
+        return not self.waiting or bool(self.failures)
+
+
+def release(
+    stream: Stream,
+    kafka: KafkaSettings,
+    registry: Registry,
+    models: ModelRegistry,
+    wanted: Wanted,
+) -> Release:
+    """Write the release, once every model of it was fetched and found fit to answer.
+
+    The same `wanted.id` again gives the release that was written. Raises BundleInvalid without the
+    passport that the stream asks for, ContractMismatch where it does not fit, OperatorNeeded
+    without the topic, DependencyUnavailable where Kafka, the registry or the store is away.
+    """
+    for model in (*(() if wanted.model is None else (wanted.model,)), *wanted.shadows):
+        releasable(stream, model)
+    base = own_reference(stream, models)
+    return publish_release(
+        stream, kafka, registry, lambda known: next_release(known, stream.name, base, wanted)
+    )
+
+
+def roll_back(
+    stream: Stream,
+    kafka: KafkaSettings,
+    registry: Registry,
+    models: ModelRegistry,
+    wanted: Wanted,
+) -> Release:
+    """Write the release that goes back; see millstream/releases/decide.py. Raises as `release`."""
+    base = own_reference(stream, models)
+    return publish_release(
+        stream, kafka, registry, lambda known: rollback(known, stream.name, base, wanted)
+    )
+
+
+def own_reference(stream: Stream, models: ModelRegistry) -> ModelReference | None:
+    """The bundle of stream.toml, registered so that it can be fetched when stream.toml names
+    another one; None where it cannot be read."""
+    try:
+        bundle = Bundle.load(stream.bundle_path)
+    except BundleInvalid:
+        return None
+    try:
+        known = models.find(bundle.name, bundle.version)
+    except BundleInvalid:
+        return models.add(stream.bundle_path, {})
+    if known.digest != bundle.digest:
+        raise BundleInvalid(
+            f"{stream.bundle_path} is {bundle.name}@{bundle.version}, which is registered with "
+            "another model",
+            "Give the bundle of stream.toml a version of its own",
+        )
+    return known
+
+
+def await_release(
+    stream: Stream,
+    kafka: KafkaSettings,
+    registry: Registry,
+    wanted: Release,
+    wait_s: float,
+    said: Callable[[Progress], None] = lambda progress: None,
+) -> Progress:
+    """How far it has come after `wait_s`, or when it is over. said: told of every change."""
+    timeline, deadline = Timeline(), time.monotonic() + wait_s
+    before: Progress | None = None
+    with closing(ReleaseLog.open(stream, kafka, registry.schema)) as log:
+        entries = log.catch_up()
+        while True:
+            for entry in entries:
+                timeline.add(entry)
+            progress = progress_of(timeline, wanted, stream.serving.partitions)
+            if progress != before:
+                said(progress)
+                before = progress
+            if progress.is_over or time.monotonic() > deadline:
+                return progress
+            time.sleep(LOOK_S)
+            entries = log.news()
+
+
+def progress_of(timeline: Timeline, wanted: Release, partitions: int) -> Progress:
+    """Of a release that may have been overtaken: a partition with a later one does not wait."""
+    last = {p: timeline.last(p) for p in range(partitions)}
+    done = {p for p, switch in last.items() if switch and switch.release.number >= wanted.number}
+    return Progress(
+        tuple(s for s in timeline.switches if s.release.id == wanted.id),
+        tuple(p for p in range(partitions) if p not in done),
+        tuple(f for f in timeline.failures if f.release.id == wanted.id),
+    )
+
+
+def models_of(timeline: Timeline) -> list[ModelReference]:
+    """Every model that any release names, each once."""
+    found: dict[tuple[str, str], ModelReference] = {}
+    for each in timeline.releases:
+        for model in each.models:
+            found.setdefault((model.label, model.digest), model)
+    return list(found.values())
