@@ -139,7 +139,7 @@ class MlflowRegistry:
     def alias(self, name: str, alias: str) -> ModelReference | None:
         """See ModelRegistry."""
         require_word("alias", alias)
-        number = self._aliases(require_word("model", name)).get(alias)
+        number = self._numbers(require_word("model", name)).get(alias)
         if number is None:
             return None
         with self._border():
@@ -150,6 +150,13 @@ class MlflowRegistry:
                 f"Import it: `millstream models add STREAM.TOML models:/{name}@{alias}`",
             )
         return _reference(found)
+
+    def aliases(self, name: str) -> dict[str, str]:
+        """See ModelRegistry. Aliases of versions that are not Millstream's are left out."""
+        found = self._search(f"name = '{require_word('model', name)}'")
+        ours = {int(v.version): v.tags[_VERSION] for v in found if _VERSION in v.tags}
+        numbers = {alias: int(number) for alias, number in self._numbers(name).items()}
+        return {alias: ours[number] for alias, number in numbers.items() if number in ours}
 
     def tag(self, name: str, version: str, key: str, value: str) -> None:
         """See ModelRegistry."""
@@ -184,7 +191,7 @@ class MlflowRegistry:
         )
 
     def _chosen(self, name: str, chosen: str) -> Any:
-        number = self._aliases(name).get(chosen)
+        number = self._numbers(name).get(chosen)
         if number is None:
             first = self._first(name, chosen)
             if first is not None:
@@ -198,7 +205,8 @@ class MlflowRegistry:
         except _Absent:
             raise unknown(name, chosen, []) from None
 
-    def _aliases(self, name: str) -> dict[str, str]:
+    def _numbers(self, name: str) -> dict[str, Any]:
+        """MLflow's version by alias."""
         try:
             with self._border():
                 return dict(self._client.get_registered_model(name).aliases)

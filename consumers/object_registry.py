@@ -103,10 +103,12 @@ class ObjectRegistry:
         """See ModelRegistry."""
         require_word("model", name)
         file = f"models/{name}/aliases/{require_word('alias', alias)}"
-        if self._objects.size(file) is None:
-            return None
-        version = self._objects.read(file, 0, 256).decode("utf-8", "replace")
-        return self.find(name, version)
+        return None if self._objects.size(file) is None else self.find(name, self._text(file))
+
+    def aliases(self, name: str) -> dict[str, str]:
+        """See ModelRegistry."""
+        folder = f"models/{require_word('model', name)}/aliases"
+        return {alias: self._text(f"{folder}/{alias}") for alias in self._objects.names(folder)}
 
     def tag(self, name: str, version: str, key: str, value: str) -> None:
         """See ModelRegistry."""
@@ -129,6 +131,8 @@ class ObjectRegistry:
                 f"{self._objects.address}/{file} is damaged", "Restore it from a backup"
             ) from None
         for key in self._objects.names(f"models/{name}/tags/{version}"):
-            value = self._objects.read(f"models/{name}/tags/{version}/{key}", 0, 4 * TAG_CHARS_MAX)
-            tags[key] = value.decode("utf-8", "replace")
+            tags[key] = self._text(f"models/{name}/tags/{version}/{key}")
         return Entry(reference, created_at, tags)
+
+    def _text(self, name: str) -> str:
+        return self._objects.read(name, 0, 4 * TAG_CHARS_MAX).decode("utf-8", "replace")

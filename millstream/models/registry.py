@@ -85,6 +85,10 @@ class ModelRegistry(Protocol):
         """What the alias means; None where it was never set."""
         ...
 
+    def aliases(self, name: str) -> dict[str, str]:
+        """Version by alias; none where the name is unknown."""
+        ...
+
     def tag(self, name: str, version: str, key: str, value: str) -> None:
         """Set a tag of a version. Raises BundleInvalid where there is no such version."""
         ...
@@ -130,8 +134,7 @@ def require_same_model(registered: ModelReference, offered: ModelReference) -> N
     """Of two references to one version: raises BundleInvalid where the models differ."""
     if registered.digest != offered.digest:
         raise BundleInvalid(
-            f"{offered.label} is registered with {registered.digest}, this one is "
-            f"{offered.digest}",
+            f"{offered.label} is registered with {registered.digest}, this one is {offered.digest}",
             "Give the bundle another version: a registered one never changes",
         )
 
@@ -217,11 +220,15 @@ class FolderRegistry:
         """See ModelRegistry."""
         require_word("alias", alias)
         file = self._root / require_word("model", name) / "aliases" / alias
-        try:
-            version = file.read_text("utf-8").strip()
-        except FileNotFoundError:
-            return None
-        return self.find(name, version)
+        with disk(file):
+            version = file.read_text("utf-8").strip() if file.exists() else None
+        return None if version is None else self.find(name, version)
+
+    def aliases(self, name: str) -> dict[str, str]:
+        """See ModelRegistry."""
+        folder = self._root / require_word("model", name) / "aliases"
+        with disk(folder):
+            return {alias: (folder / alias).read_text("utf-8").strip() for alias in _listed(folder)}
 
     def tag(self, name: str, version: str, key: str, value: str) -> None:
         """See ModelRegistry."""
@@ -277,7 +284,8 @@ class FolderSource:
                 return stream.read(length)
         except FileNotFoundError:
             raise BundleInvalid(
-                f"{self._folder / file.name} is missing", "Restore it from a backup, or release another version"
+                f"{self._folder / file.name} is missing",
+                "Restore it from a backup, or release another version",
             ) from None
 
 

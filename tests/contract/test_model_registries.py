@@ -137,6 +137,8 @@ def test_an_alias_means_the_version_it_was_set_to_last(
     registry.set_alias("test", "champion", "2")
     assert registry.alias("test", "champion") == second
     assert registry.alias("test", "challenger") == second
+    assert registry.aliases("test") == {"champion": "2", "challenger": "2"}
+    assert registry.aliases("other") == {}
     assert registry.alias("test", "former") is None
     assert registry.alias("other", "champion") is None
     assert resolve(registry, "test@champion") == second
