@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, Protocol
 
 from confluent_kafka import (
     OFFSET_BEGINNING,
@@ -17,9 +17,7 @@ from confluent_kafka import (
 )
 
 from consumers.kafka import KAFKA, ask, consumer_config, producer_config, translate
-from millstream.alerts.alarm import Alarm
-from millstream.alerts.silence import Silence
-from millstream.alerts.wire import Writer
+from millstream.alerts.wire import Said, Writer
 from millstream.errors import ClientLost, DependencyUnavailable, OperatorNeeded
 from millstream.settings import KafkaSettings
 
@@ -131,8 +129,17 @@ class Follower:
         raise why
 
 
+class Named(Said, Protocol):
+    """What has an id, by which its record is known."""
+
+    @property
+    def id(self) -> str:
+        """Its Kafka key."""
+        ...
+
+
 class Alarms:
-    """Writes alarms, or silences, to their topic, each under its id."""
+    """Writes alarms, silences or decisions to their topic, each under its id."""
 
     def __init__(
         self, kafka: KafkaSettings, topic: str, writer: Writer, delivery_s: float = DELIVERY_S_MAX
@@ -144,7 +151,7 @@ class Alarms:
         self._producer = Producer(config | {"message.timeout.ms": int(delivery_s * 1000)})
         self._failed: list[str] = []
 
-    def write(self, said: Sequence[Alarm | Silence]) -> None:
+    def write(self, said: Sequence[Named]) -> None:
         """Returns when the broker has them all. Raises ClientLost where it may not have: what the
         caller believes of the topic may be wrong, so it must start again and read it."""
         self._failed.clear()

@@ -25,8 +25,8 @@ from millstream.warehouse.ddl import event_columns
 ROWS_MAX: Final = 1_000_000
 AGREEING_MIN: Final = 0.99
 _STATUS: Final = {"labelled": LABELLED, "corrected": LABELLED, "never_labelled": NEVER}
-_PLACE: Final = "source_topic, source_partition, source_offset"
-_EVENT: Final = (
+PLACE: Final = "source_topic, source_partition, source_offset"
+EVENT: Final = (
     "kafka_topic AS source_topic, kafka_partition AS source_partition, "
     "kafka_offset AS source_offset"
 )
@@ -68,13 +68,13 @@ def read(stream: Stream, warehouse: Warehouse, cards: Sequence[Card], which: Ran
     if table.num_rows > which.rows_max:
         notes.append(f"only the newest {which.rows_max:,} predictions were read")
     table = table.slice(0, which.rows_max).sort_by("scored")
-    parts = _parts(stream, table, fields)
+    parts = field_parts(stream, table, fields)
     versions = _texts(table, "version")
     answers = []
     for version in sorted(set(versions.tolist())):
         rows = np.flatnonzero(versions == version)
         ours = [{name: values[rows] for name, values in part.items()} for part in parts]
-        made, said = _version(stream, table.take(pa.array(rows)), cards, (ours[0], ours[1]))
+        made, said = version_answers(stream, table.take(pa.array(rows)), cards, (ours[0], ours[1]))
         notes += said
         answers += [made] if made is not None else []
     return Loaded(answers, _refused(stream, warehouse, which), tuple(notes))
@@ -86,11 +86,11 @@ def _predictions(stream: Stream, which: Range, fields: Sequence[str]) -> str:
     shown = "".join(f", e.field_{i} AS field_{i}" for i in range(len(fields)))
     columns = "".join(f", `{field}` AS field_{i}" for i, field in enumerate(fields))
     events = (
-        f"LEFT JOIN (SELECT {_EVENT}{columns} FROM {name}.events WHERE (kafka_topic, "
-        f"kafka_partition, kafka_offset) IN (SELECT {_PLACE} FROM picked)) AS e USING ({_PLACE})"
+        f"LEFT JOIN (SELECT {EVENT}{columns} FROM {name}.events WHERE (kafka_topic, "
+        f"kafka_partition, kafka_offset) IN (SELECT {PLACE} FROM picked)) AS e USING ({PLACE})"
     )
     return (
-        f"WITH picked AS (SELECT {_PLACE}, concat(model, ' ', model_version) AS version, "
+        f"WITH picked AS (SELECT {PLACE}, concat(model, ' ', model_version) AS version, "
         f"toString(model_digest) AS digest, toUnixTimestamp64Micro({time}) AS happened, "
         "toUnixTimestamp64Micro(published_at) AS published, "
         "toUnixTimestamp64Micro(scored_at) AS scored, score AS said, scores AS chances, "
@@ -100,12 +100,12 @@ def _predictions(stream: Stream, which: Range, fields: Sequence[str]) -> str:
         "SELECT p.version AS version, p.digest AS digest, p.happened AS happened, p.published AS "
         "published, p.scored AS scored, p.said AS said, p.chances AS chances, p.guess AS guess, "
         "l.newest.1 AS status, l.newest.2 AS label, l.newest.3 AS value, l.known AS known"
-        f"{shown} FROM picked AS p LEFT JOIN (SELECT {_PLACE}, argMax((toString(status), "
+        f"{shown} FROM picked AS p LEFT JOIN (SELECT {PLACE}, argMax((toString(status), "
         "CAST(label, 'Nullable(String)'), value), version) AS newest, "
         "ifNull(toUnixTimestamp64Micro(min(known_at)), 0) AS known "
-        f"FROM {name}.labelled WHERE kafka_unreadable = '' AND ({_PLACE}) IN (SELECT {_PLACE} "
-        f"FROM picked) GROUP BY {_PLACE}) AS l USING ({_PLACE}) {events if fields else ''} "
-        f"ORDER BY happened DESC LIMIT 1 BY {_PLACE}, version"
+        f"FROM {name}.labelled WHERE kafka_unreadable = '' AND ({PLACE}) IN (SELECT {PLACE} "
+        f"FROM picked) GROUP BY {PLACE}) AS l USING ({PLACE}) {events if fields else ''} "
+        f"ORDER BY happened DESC LIMIT 1 BY {PLACE}, version"
     )
 
 
@@ -119,12 +119,12 @@ def _refused(stream: Stream, warehouse: Warehouse, which: Range) -> dict[str, In
     field = "" if private else f", `{stream.event.time}`"
     rows = warehouse.table(
         "SELECT d.version AS version, toUnixTimestamp64Micro(d.time) AS happened FROM (SELECT "
-        f"d.version AS version, {time} AS time FROM (SELECT {_PLACE}, concat(model, ' ', "
+        f"d.version AS version, {time} AS time FROM (SELECT {PLACE}, concat(model, ' ', "
         "model_version) AS version, toDateTime64(refused_at, 6, 'UTC') AS at "
         f"FROM {stream.name}.dead_letters WHERE kafka_unreadable = '') AS d LEFT JOIN "
-        f"(SELECT {_EVENT}, kafka_time AS published{field} FROM {stream.name}.events WHERE "
-        f"(kafka_topic, kafka_partition, kafka_offset) IN (SELECT {_PLACE} FROM "
-        f"{stream.name}.dead_letters)) AS e USING ({_PLACE})) AS d "
+        f"(SELECT {EVENT}, kafka_time AS published{field} FROM {stream.name}.events WHERE "
+        f"(kafka_topic, kafka_partition, kafka_offset) IN (SELECT {PLACE} FROM "
+        f"{stream.name}.dead_letters)) AS e USING ({PLACE})) AS d "
         f"WHERE true{_within(which, 'd.time')} LIMIT {which.rows_max}",
         **_bounds(which),
     )
@@ -132,13 +132,16 @@ def _refused(stream: Stream, warehouse: Warehouse, which: Range) -> dict[str, In
     return {v: np.sort(times[versions == v]) for v in sorted(set(versions.tolist()))}
 
 
-def _version(
+def version_answers(
     stream: Stream,
     table: pa.Table,
     cards: Sequence[Card],
     parts: tuple[dict[str, Names], dict[str, Names]],
 ) -> tuple[Answers | None, list[str]]:
-    """One version's answers, or None where no card explains them; and what to say of them."""
+    """One version's answers, or None where no card explains them; and what to say of them.
+
+    table: its rows, with the columns of `read`'s query. parts: as of `field_parts`.
+    """
     version, digest = table.column("version")[0].as_py(), table.column("digest")[0].as_py()
     card = next((card for card in cards if card.digest == digest), cards[0])
     n, labels = table.num_rows, list(card.labels)
@@ -195,7 +198,7 @@ def _chances(table: pa.Table, predicted: Ints, said: Floats, classes: Classes) -
     return raw if agreeing.mean() >= AGREEING_MIN else None
 
 
-def _parts(
+def field_parts(
     stream: Stream, table: pa.Table, fields: Sequence[str]
 ) -> tuple[Mapping[str, Names], Mapping[str, Names]]:
     """Field -> slice or group of every row: the slices', and the groups'."""

@@ -27,6 +27,9 @@ from millstream.stream import FairnessTable, Stream
 SLICES_RATE: Final = 0.1
 """Share of the slices named worse that may be named wrongly: e-BH, as for drifting segments."""
 
+REFUSED_MAX: Final = 0.001
+"""Share of events that only the challenger refuses."""
+
 
 @dataclass(frozen=True, slots=True)
 class Terms:
@@ -70,6 +73,19 @@ def measured(answers: Answers, terms: Terms) -> Measures:
         return metrics.regression(answers.true_value, answers.value)
     costs = metrics.cost_table(classes, terms.false_positive, terms.false_negative, terms.matrix)
     return metrics.classification(answers.truth, answers.predicted, answers.raw, classes, costs)
+
+
+def scored(pairs: Pairs) -> Gate:
+    """The challenger scores what the champion does: what it refuses would be a dead letter."""
+    share = pairs.refused / max(pairs.refused + len(pairs), 1)
+    return Gate(
+        "answers",
+        f"{pairs.refused:,} events refused that the champion scores",
+        f"<= {REFUSED_MAX:.1%} of them",
+        share <= REFUSED_MAX,
+        share,
+        REFUSED_MAX,
+    )
 
 
 def quality(finding: Finding, rule: Rule) -> Gate:

@@ -35,6 +35,7 @@ def judge(
     slices, parts = gates.sliced(pairs, lost, terms.rule)
     passed = (
         gates.rows(finding.rows, terms.rule),
+        gates.scored(pairs),
         gates.quality(finding, terms.rule),
         slices,
         gates.fair(pairs, terms.fairness),

@@ -23,10 +23,14 @@ SCALE_TIMES: Final = 4.0
 @dataclass(frozen=True, slots=True)
 class Pairs:
     """Both models' answers to the same labelled events, row by row, in the order in which their
-    first labels became known: so that later rows only come behind."""
+    first labels became known: so that later rows only come behind.
+
+    refused: events that only the challenger could not score; they are not among the rows.
+    """
 
     champion: Answers
     challenger: Answers
+    refused: int = 0
 
     def __post_init__(self) -> None:
         assert len(self.champion) == len(self.challenger), (

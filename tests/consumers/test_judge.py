@@ -1,0 +1,180 @@
+"""Pairs of answers as they are read from a real ClickHouse, and what is decided of them."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydantic import SecretStr
+
+from consumers.judge import Contest, contests, decide, read_pairs, require_contest
+from consumers.warehouse import Warehouse, migrate
+from millstream.errors import ContractMismatch, OperatorNeeded
+from millstream.judging.evidence import Role, Verdict
+from millstream.settings import WarehouseSettings
+from millstream.stream import Stream
+from tests.consumers.answers import START_US, card_of, label, make, store
+from tests.consumers.contests import OTHER, OWN, shadow, switch, unlike
+from tests.consumers.warehouses import PASSWORD, READY_S_MAX, serve, stream_in
+
+REGION = {"name": "region", "type": "string"}
+CARDS = [card_of()]
+ROWS = 1_200
+CONTEST = Contest(OWN, OTHER, Role.CHALLENGER, {0: 0})
+
+
+@pytest.fixture(scope="module")
+def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warehouse]:
+    """A server over HTTP, for this file."""
+    process, url = serve(tmp_path_factory.mktemp("judge"))
+    made = Warehouse.connect(
+        WarehouseSettings(url=url, username="default", password=SecretStr(PASSWORD))
+    )
+    yield made
+    made.close()
+    process.terminate()
+    assert process.wait(READY_S_MAX) == 0
+
+
+@pytest.fixture
+def stream(tmp_path: Path) -> Stream:
+    """A stream with slices and groups by region, whose database no other test has."""
+    made = stream_in(tmp_path, f"s{uuid.uuid4().hex[:12]}", REGION)
+    text = made.path.read_text()
+    made.path.write_text(text + '[watch]\nslices = ["region"]\n[fairness]\ngroups = ["region"]\n')
+    return Stream.load(made.path)
+
+
+def test_a_stream_without_tables_is_the_operators(warehouse: Warehouse, stream: Stream) -> None:
+    """The remedy is to migrate."""
+    with pytest.raises(OperatorNeeded, match="millstream migrate"):
+        contests(stream, warehouse)
+
+
+def test_without_a_release_nothing_is_compared(warehouse: Warehouse, stream: Stream) -> None:
+    """Nor with one that has a champion alone; and the operator is told what to do."""
+    migrate(warehouse, stream)
+    assert contests(stream, warehouse) == []
+    switch(warehouse, stream, 1, OWN)
+    assert contests(stream, warehouse) == []
+    with pytest.raises(OperatorNeeded, match="no challenger"):
+        require_contest(stream, [], None)
+    with pytest.raises(OperatorNeeded, match="m@9 is not compared"):
+        require_contest(stream, [CONTEST], "m@9")
+    assert require_contest(stream, [CONTEST], "m@2") == [CONTEST]
+
+
+def test_a_contest_goes_on_through_releases(warehouse: Warehouse, stream: Stream) -> None:
+    """From the first release of an unbroken row with both models: shadow, then canary."""
+    migrate(warehouse, stream)
+    switch(warehouse, stream, 1, OWN, shadows=[OTHER], first=5)
+    switch(warehouse, stream, 2, OWN, first=20)
+    switch(warehouse, stream, 3, OWN, shadows=[OTHER], first=30)
+    switch(warehouse, stream, 4, OWN, challenger=OTHER, first=50)
+    (found,) = contests(stream, warehouse)
+    assert found == Contest(OWN, OTHER, Role.CHALLENGER, {0: 30})
+
+
+def test_who_answered_before_is_the_predecessor(warehouse: Warehouse, stream: Stream) -> None:
+    """Only events since the promotion count: the contest before it is over."""
+    migrate(warehouse, stream)
+    switch(warehouse, stream, 1, OWN, challenger=OTHER, first=0)
+    switch(warehouse, stream, 2, OTHER, shadows=[OWN], first=700, before=OWN.digest)
+    (found,) = contests(stream, warehouse)
+    assert found == Contest(OTHER, OWN, Role.PREDECESSOR, {0: 700})
+
+
+def test_both_answers_meet_their_newest_label(warehouse: Warehouse, stream: Stream) -> None:
+    """Repeats count once, corrections hold, what has no label or one answer only is left out."""
+    made = make(100)
+    store(warehouse, stream, made)
+    said = unlike(made, 0.2)
+    shadow(warehouse, stream, said[:80], refused=(3,))
+    label(warehouse, stream, made, list(range(60)))
+    label(warehouse, stream, made, list(range(20)), first=60)  # a repeated record
+    wrong: list[str | None] = ["no" if t else "yes" for t in np.asarray(made.truth)[:10]]
+    label(
+        warehouse, stream, made, list(range(10)), first=80, version=2, status="corrected",
+        truth=wrong,
+    )  # fmt: skip
+    nothing: list[str | None] = [None] * 10
+    label(
+        warehouse, stream, made, list(range(60, 70)), first=90, status="never_labelled",
+        truth=nothing,
+    )  # fmt: skip
+    label(warehouse, stream, made, list(range(80, 100)), first=100)
+    pairs, notes = read_pairs(stream, warehouse, CARDS, CONTEST)
+    kept = [i for i in range(60) if i != 3]
+    truth = np.asarray(made.truth).astype(int)
+    truth[:10] = 1 - truth[:10]
+    for side, chances in ((pairs.champion, np.asarray(made.chances)), (pairs.challenger, said)):
+        assert ((side.event_us - START_US) // 1_000_000).tolist() == kept
+        assert side.truth.tolist() == truth[kept].tolist()
+        np.testing.assert_allclose(side.raw[:, 1], chances[kept])
+        assert side.slices["region"].tolist() == [made.region[i] for i in kept]
+    assert (pairs.refused, notes) == (1, ())
+    assert (pairs.challenger.scored_us - pairs.champion.scored_us).tolist() == [1_000] * 59
+
+
+def test_a_canary_is_the_other_way_round(warehouse: Warehouse, stream: Stream) -> None:
+    """Where the challenger answered, the champion's answer is among the shadows: still a pair."""
+    made = make(100)
+    store(warehouse, stream, made)  # OWN answered all of them
+    shadow(warehouse, stream, unlike(made, 0.2))
+    label(warehouse, stream, made, list(range(100)))
+    turned = Contest(OTHER, OWN, Role.CHALLENGER, {0: 40})
+    pairs, _ = read_pairs(stream, warehouse, CARDS, turned)
+    assert len(pairs) == 60
+    np.testing.assert_allclose(pairs.challenger.raw[:, 1], np.asarray(made.chances)[40:])
+    none, _ = read_pairs(stream, warehouse, CARDS, Contest(OWN, OTHER, Role.CHALLENGER, {7: 0}))
+    assert len(none) == 0
+
+
+def test_a_better_challenger_is_promoted(warehouse: Warehouse, stream: Stream) -> None:
+    """From the rows to the verdict, all gates passed; and no more rows than the stream's judge
+    takes."""
+    made = make(ROWS, seed=3)
+    store(warehouse, stream, made)
+    shadow(warehouse, stream, unlike(made, 0.1))
+    label(warehouse, stream, made, list(range(ROWS)))
+    found = decide(stream, warehouse, CARDS, CONTEST)
+    assert (found.verdict, found.failed) == (Verdict.PROMOTE, ()), found.table()
+    assert found.evidence.finding.rows == ROWS
+    assert {part.slice for part in found.evidence.slices} == {"region=north", "region=south"}
+    text = stream.path.read_text() + "[judge]\nrows_min = 100\nrows_max = 104\n"
+    stream.path.write_text(text)
+    short = decide(Stream.load(stream.path), warehouse, CARDS, CONTEST)
+    assert short.evidence.finding.rows == 104
+
+
+def test_a_worse_champion_is_rolled_back(warehouse: Warehouse, stream: Stream) -> None:
+    """The same rows, from the point of view of a champion that came after the better model."""
+    made = make(ROWS, seed=3)
+    store(warehouse, stream, made)
+    shadow(warehouse, stream, unlike(made, 0.1))
+    label(warehouse, stream, made, list(range(ROWS)))
+    turned = Contest(OWN, OTHER, Role.PREDECESSOR, {0: 0})
+    assert decide(stream, warehouse, CARDS, turned).verdict is Verdict.ROLL_BACK
+
+
+def test_before_the_first_label_it_holds(warehouse: Warehouse, stream: Stream) -> None:
+    """With all the evidence there is: none."""
+    made = make(50)
+    store(warehouse, stream, made)
+    shadow(warehouse, stream, unlike(made, 0.1))
+    found = decide(stream, warehouse, CARDS, CONTEST)
+    assert (found.verdict, found.evidence.finding.rows) == (Verdict.HOLD, 0)
+    assert "rows" in found.failed
+
+
+def test_models_of_other_labels_cannot_be_compared(warehouse: Warehouse, stream: Stream) -> None:
+    """The bundle that was given does not explain the answers."""
+    made = make(50)
+    store(warehouse, stream, made)
+    shadow(warehouse, stream, unlike(made, 0.1))
+    label(warehouse, stream, made, list(range(50)))
+    with pytest.raises(ContractMismatch, match="other labels"):
+        read_pairs(stream, warehouse, [card_of(labels=("0", "1"))], CONTEST)
