@@ -2,7 +2,7 @@
 #   make demo [KAFKA=real] [ARGS="--events 20000"]    the whole main job on this machine
 #   make test                                         all checks and tests (CI=true: nothing may be skipped)
 #   make soak [ARGS="--seconds 60"]                   ten minutes of kills and network faults; then verify
-#   make check | bench | bench-quick | bench-drift | faults | soak | fuzz | kafka | lock | clean
+#   make check | bench | bench-quick | bench-drift | bench-loop | faults | soak | fuzz | kafka | lock | clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 BIN := .venv/bin
@@ -10,7 +10,7 @@ READY := .venv/.ready
 KAFKA ?= embedded
 ARGS ?=
 
-.PHONY: demo test check unit broker faults soak fuzz bench bench-quick bench-drift kafka lock clean
+.PHONY: demo test check unit broker faults soak fuzz bench bench-quick bench-drift bench-loop kafka lock clean
 
 demo: $(READY)
 	$(BIN)/millstream demo --kafka $(KAFKA) $(ARGS)
@@ -45,6 +45,10 @@ bench-quick: $(READY)
 # Drift: delay, missed changes, false alarms. Streams of ../shared/data where it is, River's always.
 bench-drift: $(READY)
 	$(BIN)/python -m ops.bench.drift $(ARGS)
+
+# Retraining: accuracy of the loop on drifting streams, outcomes at once and late. ARGS="--all": more.
+bench-loop: $(READY)
+	$(BIN)/python -m ops.bench.loop $(ARGS)
 
 # Load, kill -9 every 5 s, broker restarts, network faults; 1 if an event or a row is lost or doubled.
 soak: $(READY)

@@ -33,7 +33,8 @@ class World:
         share = np.array([np.mean(seen == 0), np.mean(seen == 1)])
         few = 0.2 / np.sqrt(len(seen) / 50.0)
         chance = 0.9 - 0.8 * share[self.concepts[begin:end]] + few
-        return (self.noise[begin:end] < chance).astype(np.float64)
+        wrong: Losses = (self.noise[begin:end] < chance).astype(np.float64)
+        return wrong
 
     def follow(self, policy: Policy, first: int = WARM_UP) -> float:
         """The share of events that are answered rightly; labels come `delay` events later."""
