@@ -315,7 +315,8 @@ def _tell(
         )
     console.print(table)
     if comparison is not None:
-        said = "surely better" if comparison.better else "not surely better"
+        said = "surely better" if comparison.better else "neither better nor worse for sure"
+        said = "surely worse" if comparison.worse else said
         console.print(
             f"{said} than {comparison.champion} on {comparison.rows:,} common rows", markup=False
         )

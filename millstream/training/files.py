@@ -120,19 +120,22 @@ def dvc_md5(path: Path) -> tuple[str, Path] | None:
 
 
 def _listed(text: str, wanted: str) -> str | None:
-    """The md5 beside `path: wanted` in the items of DVC's lists; enough YAML for its own files."""
-    found: str | None = None
+    """The md5 beside `path: wanted` among outs; enough YAML for DVC's own files. Deps do not count:
+    while a pipeline runs, a later stage's still tell the file of the run before."""
+    outs = False
     item: dict[str, str] = {}
     for line in [*text.splitlines(), "- end"]:
         bare = line.strip()
-        if bare.startswith("- "):
-            if item.get("path") == wanted and "md5" in item:
-                found = item["md5"]
-            item, bare = {}, bare[2:]
-        key, colon, value = bare.partition(":")
+        if bare.startswith("- ") or bare.endswith(":"):  # another item, list or stage
+            if outs and item.get("path") == wanted and len(item.get("md5", "")) == 32:
+                return item["md5"]
+            item = {}
+        if not bare.startswith("- ") and bare.endswith(":"):
+            outs = bare == "outs:"
+        key, colon, value = bare.removeprefix("- ").partition(":")
         if colon:
             item[key.strip()] = value.strip().strip("'\"")
-    return found if found and len(found) == 32 else None
+    return None
 
 
 def _from(path: Path, folder: Path) -> str:

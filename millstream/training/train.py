@@ -99,7 +99,16 @@ class Comparison:
     @property
     def better(self) -> bool:
         """Whether its loss is surely lower: log loss, or regression's root of mean squares."""
-        return any(d.name in ("log_loss", "rmse") and d.high < 0 for d in self.differences)
+        return any(each.high < 0 for each in self._losses)
+
+    @property
+    def worse(self) -> bool:
+        """Whether its loss is surely higher."""
+        return any(each.low > 0 for each in self._losses)
+
+    @property
+    def _losses(self) -> list[Metric]:
+        return [each for each in self.differences if each.name in ("log_loss", "rmse")]
 
 
 @dataclass(frozen=True, slots=True)

@@ -129,9 +129,11 @@ def test_dvcs_md5_is_a_tracked_files_lineage(tmp_path: Path) -> None:
     assert plain == "sha256:" + hashlib.sha256(_CSV.encode()).hexdigest()
     lock = tmp_path / "dvc.lock"
     lock.write_text(
-        "schema: '2.0'\nstages:\n  make:\n    cmd: make\n    outs:\n"
-        f"    - path: data/x.csv\n      hash: md5\n      md5: {md5}\n      size: 9\n"
+        "schema: '2.0'\nstages:\n  use:\n    cmd: use\n    deps:\n    - path: data/x.csv\n"
+        "      hash: md5\n      md5: " + "1" * 32 + "\n  make:\n    cmd: make\n    outs:\n"
         "    - path: data/y.csv\n      hash: md5\n      md5: " + "0" * 32 + "\n"
+        f"    - path: data/x.csv\n      hash: md5\n      md5: {md5}\n      size: 9\n"
+        "  last:\n    cmd: use\n"
     )
     assert dvc_md5(file) == (md5, lock)
     beside = file.with_name("x.csv.dvc")

@@ -141,6 +141,9 @@ def test_a_champion_is_compared_on_the_same_rows(tmp_path: Path) -> None:
     same, _ = compare(twin, found.parts.test, found.scores)
     assert same is not None and not same.better
     assert all(abs(metric.value) < 1e-9 for metric in same.differences)
+    theirs = fit(old, "logistic_regression").predict_proba(found.parts.test.columns)
+    worse, _ = compare(twin, found.parts.test, theirs)
+    assert worse is not None and worse.worse and not worse.better
 
 
 def test_rows_that_the_champion_was_trained_on_are_not_compared(tmp_path: Path) -> None:
