@@ -136,7 +136,7 @@ def version_answers(
     stream: Stream,
     table: pa.Table,
     cards: Sequence[Card],
-    parts: tuple[dict[str, Names], dict[str, Names]],
+    parts: tuple[Mapping[str, Names], Mapping[str, Names]],
 ) -> tuple[Answers | None, list[str]]:
     """One version's answers, or None where no card explains them; and what to say of them.
 

@@ -124,12 +124,9 @@ def sliced(pairs: Pairs, differences: Floats, rule: Rule) -> tuple[Gate, tuple[S
 def fair(pairs: Pairs, table: FairnessTable) -> Gate:
     """No gap beyond its limit that is not the champion's already, and no smaller there."""
     ours, theirs = (_gaps(side, table) for side in (pairs.champion, pairs.challenger))
-    known = {_place(gap): gap for gap in ours}
+    known = {_place(gap): _size(gap) for gap in ours if gap.alarm}
     worse = [
-        gap
-        for gap in theirs
-        if gap.alarm
-        and not (known[_place(gap)].alarm and _size(known[_place(gap)]) >= _size(gap) - 1e-12)
+        gap for gap in theirs if gap.alarm and known.get(_place(gap), 0.0) < _size(gap) - 1e-12
     ]
     said = ", ".join(f"{gap.kind} {gap.field}={gap.group} {gap.value:.3f}" for gap in worse)
     thin = sum(gap.value is None for gap in theirs)
@@ -206,8 +203,9 @@ def _gaps(answers: Answers, table: FairnessTable) -> list[Gap]:
     return fairness(answers.groups, answers.predicted == good, answers.truth == good, known, table)
 
 
-def _place(gap: Gap) -> tuple[str, str, str, str]:
-    return gap.kind, gap.field, gap.group, gap.against
+def _place(gap: Gap) -> tuple[str, str, frozenset[str]]:
+    """The same for both models, though each may favour another group."""
+    return gap.kind, gap.field, frozenset((gap.group, gap.against))
 
 
 def _size(gap: Gap) -> float:

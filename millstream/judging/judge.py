@@ -9,6 +9,8 @@ are measured instead of proven, says paired.py.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from millstream.judging import gates
 from millstream.judging.evidence import Decision, Evidence, Gate, Role, Verdict
 from millstream.judging.gates import Terms
@@ -59,12 +61,16 @@ def judge(
         int(times.max()) if len(times) else None,
         notes,
     )
-    decide = _of_challenger if role is Role.CHALLENGER else _of_champion
-    verdict, reason = decide(finding, passed)
-    return Decision(verdict, reason, evidence)
+    return Decision(*verdict(role, finding, passed), evidence)
 
 
-def _of_challenger(finding: Finding, passed: tuple[Gate, ...]) -> tuple[Verdict, str]:
+def verdict(role: Role, finding: Finding, passed: Sequence[Gate]) -> tuple[Verdict, str]:
+    """What is to be done, and why. The gates hold a challenger up; they keep no champion that is
+    proven worse. A challenger that is proven worse stays so, whatever was proven before."""
+    return _of_champion(finding) if role is Role.PREDECESSOR else _of_challenger(finding, passed)
+
+
+def _of_challenger(finding: Finding, passed: Sequence[Gate]) -> tuple[Verdict, str]:
     failed = ", ".join(gate.name for gate in passed if not gate.passed)
     if finding.worse_at is not None:
         return Verdict.REJECT, f"the challenger is worse, proven after {finding.worse_at:,} rows"
@@ -79,7 +85,7 @@ def _of_challenger(finding: Finding, passed: tuple[Gate, ...]) -> tuple[Verdict,
     return Verdict.HOLD, f"neither is proven after {finding.rows:,} rows"
 
 
-def _of_champion(finding: Finding, passed: tuple[Gate, ...]) -> tuple[Verdict, str]:
+def _of_champion(finding: Finding) -> tuple[Verdict, str]:
     better, worse = finding.better_at, finding.worse_at
     if better is not None and (worse is None or better < worse):
         return Verdict.ROLL_BACK, f"its predecessor does better, proven after {better:,} rows"

@@ -35,7 +35,7 @@ def test_equal_models_are_seldom_swapped(name: str) -> None:
 
 
 def test_the_rate_of_wrong_promotions_is_below_alpha() -> None:
-    """Not by luck: over the kinds, of 200 runs each, the rate's 95 % upper bound is below alpha too."""
+    """Not by luck: over all kinds, 200 runs each, its 95 % upper bound is below alpha too."""
     wrong = sum(_null(name).wrong for name in KINDS)
     assert upper_bound(wrong, RUNS * len(KINDS)) < RULE.alpha
 
