@@ -12,131 +12,31 @@ import logging
 import shutil
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pyarrow as pa
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from consumers.produce import AtRate, EventProducer, publish_events
-from consumers.registry import Registry, subject_of
 from consumers.warehouse import Warehouse
-from examples.loans.generate import Change, loans
-from millstream.columnar import Encoder, arrow_schema, frame
-from millstream.contracts import contract
-from millstream.errors import MillstreamError, SettingsInvalid
+from millstream.errors import SettingsInvalid
 from millstream.stream import Stream
-from ops.demo.loans import STREAM_SEED, write_profile, write_stream
+from ops.demo.feed import Feed, story_batches
+from ops.demo.loans import write_profile, write_stream
 from ops.process import stop_requests
 from ops.stack import Parts, Stack
 
 EVENTS, CHANGE_AT = 24_000, 10_000
-FUNCTIONS = (0, 3)
-LABEL_DELAY_EVENTS = 1_000
 BUCKET = 1_000
 """Events of one bar of the picture."""
 FALL_MIN = 0.1
 """Accuracy must have fallen by so much."""
 PATIENCE_S = 40.0
 BARS = " ▁▂▃▄▅▆▇█"
-
-
-@dataclass(slots=True)
-class Feed:
-    """Two threads: the events, and their outcomes some events later."""
-
-    rate: float
-    batches: Sequence[tuple[pa.RecordBatch, pa.RecordBatch]]
-    stop: threading.Event = field(default_factory=threading.Event)
-    events: int = 0
-    outcomes: int = 0
-    errors: list[MillstreamError] = field(default_factory=list)
-
-    def count_event(self, count: int) -> None:
-        self.events += count
-
-    def count_outcome(self, count: int) -> None:
-        self.outcomes += count
-
-    def run_events(self, stack: Stack, stream: Stream) -> None:
-        """Publish the events at the rate."""
-        events = [events for events, _ in self.batches]
-        text, topic = stream.schema_of_event.text, stream.topic("events")
-        self._publish(stack, topic, text, events, stream.event.key, AtRate(self.rate))
-
-    def run_outcomes(self, stack: Stack, stream: Stream) -> None:
-        """Publish each outcome LABEL_DELAY_EVENTS behind its event."""
-        outcomes = [outcomes for _, outcomes in self.batches]
-        text, topic = contract("outcome").text, stream.topic("outcomes")
-        self._publish(stack, topic, text, outcomes, "key", _Behind(self))
-
-    def _publish(
-        self,
-        stack: Stack,
-        topic: str,
-        text: str,
-        batches: Sequence[pa.RecordBatch],
-        key: str,
-        pace: AtRate | _Behind,
-    ) -> None:
-        try:
-            schema_id = Registry(stack.registry).register(subject_of(topic), text)
-            publish_events(
-                EventProducer(stack.kafka, f"demo-{key}"),
-                topic,
-                batches,
-                Encoder(text, frame(schema_id)),
-                key,
-                pace,
-                self.count_event if isinstance(pace, AtRate) else self.count_outcome,
-                stopped=self.stop.is_set,
-            )
-        except MillstreamError as why:
-            self.errors.append(why)
-            self.stop.set()
-
-
-class _Behind:
-    """So many events behind those that were published; at the end, all of them."""
-
-    def __init__(self, feed: Feed) -> None:
-        self._feed = feed
-        self._total = sum(len(events) for events, _ in feed.batches)
-        self._done = 0
-
-    def begin(self, batch: pa.RecordBatch) -> None:
-        pass
-
-    def ready(self, row: int, rows_max: int, elapsed_s: float) -> tuple[int, float]:
-        """See consumers.produce.Pace."""
-        published = self._feed.events
-        due = published if published == self._total else published - LABEL_DELAY_EVENTS
-        count = min(max(due - self._done, 0), rows_max)
-        self._done += count
-        return count, 0.05
-
-
-def story_batches(stream: Stream) -> list[tuple[pa.RecordBatch, pa.RecordBatch]]:
-    """Events, and their outcomes in the contract's schema."""
-    schema = arrow_schema(contract("outcome").text)
-    made = []
-    for batch in loans(EVENTS, STREAM_SEED, FUNCTIONS, [Change(CHANGE_AT)]):
-        count = len(batch.labels)
-        columns = {
-            "event_id": batch.events.column(stream.event.id),
-            "key": batch.events.column(stream.event.key),
-            "label": pa.array(batch.labels).cast(pa.string()),
-            "value": pa.nulls(count, pa.float64()),
-            "known_at": batch.events.column(stream.event.time),
-        }
-        arrays = [columns[f.name].cast(f.type) for f in schema]
-        made.append((batch.events, pa.RecordBatch.from_arrays(arrays, schema=schema)))
-    return made
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +127,7 @@ def run_story(folder: Path, kafka: str, rate: float, console: Console | None = N
     with console.status("training a model on 20,000 loan applications"):
         stream = Stream.load(write_stream(folder / "loans"))
         write_profile(stream)
-        feed = Feed(rate, story_batches(stream))
+        feed = Feed(rate, story_batches(stream, EVENTS, CHANGE_AT))
     interrupted = stop_requests()
     stack = Stack(stream, folder / "run", Parts(kafka=kafka, watch=True))
     try:
@@ -252,12 +152,7 @@ def _follow(
     interrupted: threading.Event,
 ) -> Seen:
     """Publish and show until everything is told, or nothing moves."""
-    threads = [
-        threading.Thread(target=run, args=(stack, stack.stream))
-        for run in (feed.run_events, feed.run_outcomes)
-    ]
-    for thread in threads:
-        thread.start()
+    threads = feed.start(stack, stack.stream)
     seen, moved = Seen(), time.monotonic()
     try:
         with Live(console=console, refresh_per_second=4, transient=False) as live:
