@@ -144,10 +144,18 @@ def fit_model(
     if family == "mlp" and kind == "regression":
         target = float(goal.mean()), float(goal.std()) or 1.0
         goal = (goal - target[0]) / target[1]
+    if family == "hist_gradient_boosting":
+        # It cannot bin a column without a number; one that never varies is not split on either.
+        matrix = np.where(np.isnan(matrix).all(axis=0), 0.0, matrix)
     model = _MAKERS[family](kind != "regression", given, seed)
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        model.fit(matrix, goal, sample_weight=weights)
+        try:
+            model.fit(matrix, goal, sample_weight=weights)
+        except Exception as why:
+            if type(why).__name__ == "LightGBMError":  # it is no ValueError, and what it says is
+                raise ValueError(str(why)) from why
+            raise
     return Trees(model) if family not in SCALED else Layers(model, target)
 
 

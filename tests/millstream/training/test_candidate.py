@@ -159,6 +159,29 @@ def test_a_parameter_that_the_library_does_not_know_is_an_error_with_its_words()
         fit(labelled_rows("binary", 100), "hist_gradient_boosting", {"trees": 3})
 
 
+def test_what_lightgbm_refuses_is_an_error_with_its_words() -> None:
+    """Its own exception is none of Python's."""
+    with pytest.raises(CannotTrain, match="num_leaves"):
+        fit(labelled_rows("binary", 100), "lightgbm", {"num_leaves": 1})
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_extremes_in_training_do_no_harm(family: Family, kind: Kind, tmp_path: Path) -> None:
+    """Numbers whose sums overflow, a column without a number, one that never varies."""
+    rows = labelled_rows(kind, 500)
+    y = np.asarray(rows.columns["y"]).copy()
+    y[::7], y[1::7] = 1.7e308, -1.7e308
+    nothing = pa.array([None] * 500, pa.float64())
+    columns = pa.table(
+        {"x": np.full(500, 3.0), "y": y, "z": nothing, "colour": rows.columns["colour"]}
+    )
+    rows = replace(rows, columns=columns)
+    candidate = fit(rows, family, SMALL[family])
+    assert np.isfinite(candidate.predict_proba(columns)).all()
+    assert apart(candidate, session_of(candidate, tmp_path / "b", rows), hostile(rows))[0] < 1e-9
+
+
 def test_no_rows_are_an_error() -> None:
     """Not a model."""
     with pytest.raises(CannotTrain, match="no row is left"):
