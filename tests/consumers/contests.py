@@ -55,6 +55,7 @@ def shadow(
     *,
     first: int = 0,
     refused: Sequence[int] = (),
+    labels: Sequence[str] = LABELS,
 ) -> None:
     """What `model` would have said of the events from offset `first` on; chances: of yes."""
     n = len(chances)
@@ -71,7 +72,7 @@ def shadow(
         "model_digest": [model.digest] * n,
         "score": chances,
         "scores": [[1 - p, p] for p in chances],
-        "label": [LABELS[int(p >= 0.5)] for p in chances],
+        "label": [labels[int(p >= 0.5)] for p in chances],
         "refused": why,
         "source_topic": [stream.topic("events")] * n,
         "source_partition": np.zeros(n, np.int32),
