@@ -26,7 +26,8 @@ class Position:
 class Moved:
     """A feature whose values are now others than in the windows before, and no known normal.
 
-    distance: Jensen-Shannon (bits) from the windows before; threshold: what it had to exceed.
+    distance: Jensen-Shannon (bits) from the windows before, or the share of the window that is
+    where none was; threshold: what it had to exceed.
     """
 
     feature: str

@@ -183,12 +183,13 @@ class InputMonitor:
 
     def _moved(self, stability: Floats) -> tuple[Moved, ...]:
         test = self._shift
+        least = self._rules.shift.novel_min
         return tuple(
             Moved(
                 self._profile.names[place],
                 Position(int(test.first[place, 1]), self._partition, int(test.first[place, 0])),
-                float(test.distance[place]),
-                float(test.threshold[place]),
+                float(test.novelty[place] if test.is_novel[place] else test.distance[place]),
+                least if test.is_novel[place] else float(test.threshold[place]),
                 float(stability[place]),
             )
             for place in np.flatnonzero(test.moved)

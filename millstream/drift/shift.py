@@ -7,6 +7,9 @@ from the recent windows has a running mean and spread, and a window counts only 
 far above them, above what sampling gives and above what matters at all; if it is like no normal
 that is known (the profile, earlier states); and if the next window says the same against the same,
 frozen recent windows. A slow change therefore never moves a feature: it is in the PSI, as context.
+
+Where windows differ hugely by nature no distance is far above that. There a window counts that lies
+for the most part where no window was: its share above the most that each cell ever held.
 """
 
 from __future__ import annotations
@@ -37,6 +40,9 @@ class ShiftRules:
     """The least standard deviation: about what independent windows have."""
     distance_min: float = 0.02
     """Jensen-Shannon, bits; about 0.11 of PSI. What is below is no shift worth a word."""
+    novel_min: float = 0.6
+    """Share of a window above the most that each cell held in any window but the last. Too low
+    cries wolf in a first season; too high is deaf where windows differ hugely."""
     persist: int = 2
     """Windows in a row. Too low believes a spike; too high is late."""
     decay: float = 0.9
@@ -53,7 +59,7 @@ class ShiftTest:
     """The state of every feature of one partition; `step` takes a window's counts.
 
     After a step: `moved` bool [f], `first` [f, 2] (offset and time of the first window that
-    differed), `distance` and `threshold` float [f].
+    differed), `distance` and `threshold`, `novelty`: float [f].
     """
 
     def __init__(
@@ -68,6 +74,9 @@ class ShiftTest:
         self.windows = 0
         self.recent = np.zeros((count, cells))
         self.fresh = np.zeros((count, cells))
+        self.most = self._profile.copy()
+        self.last = self._profile.copy()
+        self.novelty = np.zeros(count)
         self.normals = np.full((count, NORMALS, cells), np.nan)
         self.mean = np.full(count, _logit(np.array(_TINY)))
         self.square = np.zeros(count)
@@ -90,24 +99,36 @@ class ShiftTest:
         now = shares(counts)
         if self.windows == 0:
             self.recent += counts
+            self.last = now
             self.windows = 1
             return
         rules = self._rules
         self.distance = jensen_shannon(now, shares(self.recent))
         self.threshold = self._thresholds(counts)
+        self.novelty = np.maximum(now - self.most, 0.0).sum(axis=1)
         near = np.minimum(self.distance, self._to_normals(now))
-        far = (near > self.threshold) & self._judged & self.ready
+        far = ((near > self.threshold) | self.is_novel) & self._judged & self.ready
         was = self.moved.copy()
         begins = far & ~was & (self.streak == 0)
         self.first[begins] = first
         self.streak = np.where(far & ~was, self.streak + 1, 0)
         self.moved |= self.streak >= rules.persist
         self._follow(was, near, counts)
-        self._absorb(~self.moved & ~was & ~far, counts)
+        calm = ~self.moved & ~was & ~far
+        self._absorb(calm, counts)
+        # the last one waits: the window in which a shift began is half of it
+        self.most[calm] = np.maximum(self.most, self.last)[calm]
+        self.last[calm] = now[calm]
         self.fresh[begins] = counts[begins]
         again = far & ~begins & ~was
         self.fresh[again] = self.fresh[again] * rules.decay + counts[again]
         self.windows += 1
+
+    @property
+    def is_novel(self) -> npt.NDArray[np.bool_]:
+        """Whether the newest window is for the most part where none was, bool [f]."""
+        found: npt.NDArray[np.bool_] = self.novelty > self._rules.novel_min
+        return found
 
     def _thresholds(self, counts: Ints) -> Floats:
         rules = self._rules
@@ -142,6 +163,7 @@ class ShiftTest:
             return
         rules = self._rules
         home = was & (near <= rules.return_share * self.threshold)
+        home &= self.novelty <= rules.return_share * rules.novel_min
         self.back = np.where(home, self.back + 1, 0)
         away = was & ~home
         self.fresh[away] = self.fresh[away] * rules.decay + counts[away]
@@ -153,6 +175,8 @@ class ShiftTest:
             self.normals[feature, place] = shares(self.recent[feature : feature + 1])[0]
             self.adopted[feature] += 1
             self.recent[feature] = self.fresh[feature]
+            self.last[feature] = shares(self.fresh[feature : feature + 1])[0]
+            self.most[feature] = np.maximum(self.most[feature], self.last[feature])
         done = over | settled
         self.moved[done] = False
         for values in (self.streak, self.back, self.age):
@@ -181,8 +205,8 @@ class ShiftTest:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from `state()`."""
-        for name in _STATE:
-            setattr(self, name, np.array(state[name]))
+        for name, value in state.items():
+            setattr(self, name, np.array(value))
         self.windows = int(self.windows)
 
 
@@ -193,5 +217,5 @@ def _logit(share: Floats) -> Floats:
 
 _STATE = (
     "windows", "recent", "fresh", "normals", "mean", "square", "streak", "back", "age", "adopted",
-    "moved", "first", "distance", "threshold",
+    "moved", "first", "distance", "threshold", "most", "last", "novelty",
 )  # fmt: skip

@@ -74,6 +74,19 @@ def test_an_abrupt_shift_is_found_in_two_windows(kind: Any) -> None:
     assert found[0] in (15_500, 16_000)
 
 
+@pytest.mark.parametrize(
+    ("kind", "size"), [(_bursty, 4.0), (_autocorrelated, 4.0), (_seasonal, 2.0)]
+)
+def test_values_where_none_were_are_a_shift_however_much_windows_differ(
+    kind: Any, size: float
+) -> None:
+    """By so many standard deviations, where distances between windows are large by nature."""
+    for seed in range(3):
+        values = kind(seed)
+        values[15_200:, 2] += size * values[:15_000, 2].std()
+        assert 15_500 <= moved(values)[0] <= 16_500
+
+
 def test_a_single_odd_window_is_no_shift() -> None:
     """It takes two in a row against the same recent windows."""
     values = _drawn(1)
