@@ -26,6 +26,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from millstream.columnar.engine import kernels_load
 from millstream.drift.spectrum import Spectrum
 
 Floats = npt.NDArray[np.float64]
@@ -173,9 +174,13 @@ class Evidence:
     def _judge(self) -> float:
         """The sum of the weighted factors of all starts."""
         rows = self._rows
+        if self.spectrum.blocks < BLOCKS_MIN:
+            return 0.0
+        if kernels_load():
+            return self._judge_compiled()
         sums = np.cumsum(self._table[2:, :rows], axis=1)
         first = int(np.searchsorted(sums[0], self.reference_events_min))
-        if first >= rows - 1 or self.spectrum.blocks < BLOCKS_MIN:
+        if first >= rows - 1:
             return 0.0
         before_events, before = sums[0, first:-1], sums[3:, first:-1]
         since_events, since = sums[0, -1] - before_events, sums[3:, -1:] - before
@@ -189,6 +194,20 @@ class Evidence:
         levels = self._table[3, first + 1 : rows][worth] * np.exp(np.minimum(factors, 600.0))
         self._best = first + 1 + int(worth[np.argmax(levels)])
         return float(levels.sum())
+
+    def _judge_compiled(self) -> float:
+        """The same by a kernel, to 1e-9."""
+        from millstream.drift.evidence_kernel import judge  # noqa: PLC0415 - loads numba
+
+        scales, values, little = self.spectrum.curve()
+        best = np.full(1, -1)
+        level = judge(
+            self._table, self._rows, float(self.reference_events_min), scales, values, little,
+            self._worth, self._shifts[:, 0], HALF, self._open, OPEN, best,
+        )  # fmt: skip
+        if best[0] >= 0:
+            self._best = int(best[0])
+        return float(level)
 
     def _factors(self, before: Floats, since: Floats) -> Floats:
         """log Bayes factors [n] of effective counts [categories, n]."""

@@ -164,10 +164,15 @@ class Spectrum:
 
     def of(self, events: Floats) -> Floats:
         """float64 [n]: the dispersion of windows of so many events, against a long reference."""
-        little = max(EARLY_EVENTS / max(self._events, 1.0), EARLY_BLOCKS / max(self.blocks, 1.0))
+        scales, values, little = self.curve()
         at = np.log2(np.maximum(events, 1.0))
-        found: Floats = np.interp(at, self._scales, self._values) * (1.0 + little)
+        found: Floats = np.interp(at, scales, values) * little
         return found
+
+    def curve(self) -> tuple[Floats, Floats, float]:
+        """What `of` interpolates: log2 of events, dispersions there, and a factor for the lot."""
+        little = max(EARLY_EVENTS / max(self._events, 1.0), EARLY_BLOCKS / max(self.blocks, 1.0))
+        return self._scales, self._values, 1.0 + little
 
     def state(self) -> dict[str, Any]:
         """Plain numbers: a row for each level."""

@@ -8,6 +8,7 @@ from math import lgamma
 import numpy as np
 import pytest
 
+from millstream.drift import evidence
 from millstream.drift.evidence import STARTS_MAX, Evidence, log_gamma
 from tests.millstream.drift.errors import Bits, bursty, independent, shifted
 
@@ -129,3 +130,34 @@ def test_it_goes_on_from_its_state_to_the_bit() -> None:
         second.restore(json.loads(json.dumps(first.state())))
         assert [step(second, 3 * at) for at in range(stop, len(levels))] == levels[stop:]
         assert second.state() == whole.state()
+
+
+@pytest.mark.parametrize("categories", [2, 10])
+def test_the_kernel_and_numpy_judge_the_same(
+    categories: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The level to 1e-9 and the same start, while nothing changes and while much does."""
+    random = np.random.default_rng(categories)
+    batches = [
+        random.multinomial(32, _shares(categories, block > 250)).astype(float).tolist()
+        for block in range(400)
+    ]
+    found = []
+    for engine in (True, False):
+        monkeypatch.setattr(evidence, "kernels_load", lambda engine=engine: engine)
+        made, said = Evidence(categories), []
+        for counts in batches:
+            level = made.update(counts, 1e-5)
+            said.append((level, made.change().since_events if level >= 1.0 else 0.0))
+            if level >= 1.0:
+                made.restart()
+        found.append(said)
+    levels = [[level for level, _ in said] for said in found]
+    assert levels[0] == pytest.approx(levels[1], rel=1e-9, abs=1e-300)
+    assert max(levels[1]) > 1.0
+    assert [since for _, since in found[0]] == [since for _, since in found[1]]
+
+
+def _shares(categories: int, is_changed: bool) -> list[float]:
+    first = 0.4 if is_changed else 0.1
+    return [first, *[(1 - first) / (categories - 1)] * (categories - 1)]
