@@ -17,7 +17,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ops.bench.drift import streams
+from ops.bench.drift import blind, streams
 from ops.bench.drift.detectors import DETECTORS, SLOW, alarms
 from ops.bench.drift.hot_path import monitor_rate
 from ops.bench.drift.plot import stream_plot
@@ -38,6 +38,9 @@ def arguments(argv: list[str]) -> Namespace:
     parser.add_argument("--seeds", type=int, help="of streams with changes; else 20")
     parser.add_argument("--stationary-seeds", type=int, help="of those without; else 50")
     parser.add_argument("--slow-seeds", type=int, help=f"of {SLOW}; else 1")
+    parser.add_argument(
+        "--blind", action="store_true", help="streams on which no constant was chosen instead"
+    )
     parser.add_argument("--only", default="", help="some streams, comma-separated beginnings")
     parser.add_argument(
         "--data", type=Path, default=REPOSITORY.parent / "shared" / "data",
@@ -49,7 +52,8 @@ def arguments(argv: list[str]) -> Namespace:
 
 def cached(name: str, seed: int, data: Path | None) -> list[Piece]:
     """The pieces of a stream, from an earlier run where nothing that makes them has changed."""
-    made_by = Path(streams.__file__).read_bytes() + f"{name} {seed}".encode()
+    files = [Path(str(made.__file__)).read_bytes() for made in (streams, blind)]
+    made_by = b"".join(files) + f"{name} {seed}".encode()
     path = CACHE / f"{hashlib.sha256(made_by).hexdigest()[:24]}.npz"
     if path.exists():
         with np.load(path) as saved:
@@ -88,11 +92,14 @@ def bench(given: Namespace) -> Path:
         given.slow_seeds if given.slow_seeds is not None else (0 if given.quick else 1),
     )
     wanted = tuple(part for part in given.only.split(",") if part)
+    found.blind = given.blind
+    both = (streams.names(data), streams.stationary())
     names, still = (
         [name for name in some if not wanted or name.startswith(wanted)]
-        for some in (streams.names(data), streams.stationary())
+        for some in (streams.blind_names() if given.blind else both)
     )
-    found.absent = [name for name in streams.REAL if name not in streams.names(data)]
+    if not given.blind:
+        found.absent = [name for name in streams.REAL if name not in streams.names(data)]
     plan = list(trials(found, names, still))
     with _bar() as bar:
         task = bar.add_task("", total=len(plan))

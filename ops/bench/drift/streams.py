@@ -22,6 +22,7 @@ import pandas as pd
 from river.datasets import synth
 
 from examples.loans.generate import Change, loans
+from ops.bench.drift import blind
 
 Errors = npt.NDArray[np.int8]
 Floats = npt.NDArray[np.float64]
@@ -39,6 +40,7 @@ BURSTY: Final = {
     "bursty, short": (0.3, 0.6, 100, 100),
 }
 """Name -> error rate when quiet, in a burst, mean events of quiet, of a burst (geometric)."""
+BURSTS: Final = BURSTY | blind.BURSTY
 STATIONARY_EVENTS: Final = 10_000
 
 
@@ -61,7 +63,7 @@ class Rows:
 
 def names(data: Path | None) -> list[str]:
     """The streams that can be made here, those of the data folder if there is one."""
-    real = []
+    real: list[str] = []
     if data is not None:
         real = [name for name, (file, _, _) in REAL.items() if (data / file).is_file()]
     return [*real, *GENERATED, *(f"{n}, one model" for n in ("insects_switch",) if n in real)]
@@ -72,15 +74,22 @@ def stationary() -> list[str]:
     return [*(f"independent {rate:.0%}" for rate in INDEPENDENT), *BURSTY]
 
 
+def blind_names() -> tuple[list[str], list[str]]:
+    """Streams on which nothing was chosen: with changes, and without."""
+    still = [*(f"independent {rate:.0%}" for rate in blind.INDEPENDENT), *blind.BURSTY]
+    return [*BLIND], still
+
+
 def pieces(name: str, seed: int, data: Path | None) -> list[Piece]:
     """One seed's pieces of a stream."""
-    random = np.random.default_rng([seed, 7])
+    is_blind = name in {each for some in blind_names() for each in some}
+    random = np.random.default_rng([seed, blind.FIRST_SEED if is_blind else 7])
     if name.startswith("independent"):
         rate = float(name.split()[1].rstrip("%")) / 100
         drawn = random.random(STATIONARY_EVENTS) < rate
         return [Piece(drawn.astype(np.int8), ())]
-    if name in BURSTY:
-        return [Piece(bursts(*BURSTY[name], STATIONARY_EVENTS, random), ())]
+    if name in BURSTS:
+        return [Piece(bursts(*BURSTS[name], STATIONARY_EVENTS, random), ())]
     short = name.removesuffix(", one model")
     rows = _rows(short, data)
     if short != name:
@@ -168,8 +177,9 @@ def _model(
 
 @cache
 def _rows(name: str, data: Path | None) -> Rows:
-    if name in GENERATED:
-        return GENERATED[name]()
+    made = GENERATED | BLIND
+    if name in made:
+        return made[name]()
     assert data is not None, f"{name} needs the data folder"
     file, changes, hidden = REAL[name]
     frame = pd.read_csv(data / file)
@@ -233,4 +243,7 @@ GENERATED: Final[dict[str, Callable[[], Rows]]] = {
     "hyperplane": _synth(
         lambda k: synth.Hyperplane(seed=k, n_features=10, noise_percentage=0.05), 3
     ),
+}
+BLIND: Final[dict[str, Callable[[], Rows]]] = {
+    name: _synth(make, concepts) for name, (make, concepts) in blind.GENERATED.items()
 }
