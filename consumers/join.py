@@ -173,7 +173,7 @@ class Joiner:
         self._looked = clock()
 
     def place(self, partitions: list[Partition]) -> dict[Partition, int | None]:
-        """Where the state says; it is read here, in the callback: a gigabyte in half a minute."""
+        """Where the state says; it is read here, in the callback (docs/JOIN.md: what it takes)."""
         places: dict[Partition, int | None] = {}
         for number in sorted({number for _, number in partitions}):
             count = self._state.restore(self._matcher, number, self._committed(number))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from millstream.alerts.alarm import Alarm
 from millstream.audit.alarms import DamageAlarms
 from millstream.audit.ledger import Finding, Kind
@@ -55,13 +57,9 @@ def test_another_watch_goes_on_from_the_topic() -> None:
     rules are left alone."""
     first = DamageAlarms("loans")
     written = first.look([lost(5)], 1)
-    rule = Alarm(**{**_plain(written[0]), "id": "x", "source": "rule"})
+    rule = replace(written[0], id="x", source="rule")
     second = DamageAlarms("loans")
     second.recover([*written, rule])
     assert second.look([lost(5)], 2) == []
     (over,) = second.look([], 3)
     assert (over.id, over.firing) == (written[0].id, False)
-
-
-def _plain(alarm: Alarm) -> dict[str, object]:
-    return {name: getattr(alarm, name) for name in Alarm.__dataclass_fields__}
