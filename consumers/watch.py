@@ -4,8 +4,7 @@ consume -> Watch (millstream/drift/watch.py) -> one transaction of what it found
 
 One process owns all partitions of a stream's watch, because an incident is the stream's: its member
 name and its transactional id have no slot, so that a second one ends the first and goes on in its
-place. Decoding and watching take 82,000 to 90,000 events of 9 features a second on a core, each
-with its prediction and its label.
+place. What it follows a second: docs/WATCH.md, measured by ops/bench/watch.py.
 State and offsets are one sealed record of a compacted topic, NAME.watch-state. Whoever starts reads
 it and goes on there; what was taken since is taken again, and nothing of it had been seen.
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ def slices(folder: Path, held: int = 100) -> Slices:
     return Slices(stream_in(folder, 'slices = ["zipcode", "applicant", "car"]'), held)
 
 
-def events(start: int, cars: list[str | None], partition: int = 0) -> Piece:
+def events(start: int, cars: Sequence[str | None], partition: int = 0) -> Piece:
     """From this offset on, a second apart; the zipcode is the offset modulo 3."""
     count = len(cars)
     offsets = np.arange(start, start + count)
