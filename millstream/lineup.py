@@ -40,9 +40,8 @@ class Lineup:
     number: int = 0
 
     def __post_init__(self) -> None:
-        ours = self.champion.bundle.card
         for other in self.others:
-            theirs = other.bundle.card
+            ours, theirs = self.champion.bundle.card, other.bundle.card
             for part in ("kind", "labels", "positive"):
                 if getattr(ours, part) != getattr(theirs, part):
                     raise BundleInvalid(

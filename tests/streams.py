@@ -75,7 +75,7 @@ def framed(batch: pa.RecordBatch, schema_id: int) -> list[bytes]:
     return Encoder(text, frame(schema_id)).encode(batch)
 
 
-def make_loans(folder: Path, trees: int = 20) -> Loans:
+def make_loans(folder: Path, trees: int = 20, version: str = "1") -> Loans:
     """The example's stream.toml and schema in `folder`, with a bundle of a LightGBM model."""
     import lightgbm
 
@@ -87,7 +87,7 @@ def make_loans(folder: Path, trees: int = 20) -> Loans:
     y = (x[:, 0] + x[:, 1] > 90_000) ^ (x[:, 2] > 60)
     model = lightgbm.LGBMClassifier(n_estimators=trees, num_leaves=15, verbose=-1, random_state=3)
     model.fit(x, y.astype(int))
-    about = About(name="loans", version="1", created=START)
+    about = About(name="loans", version=version, created=START)
     make_bundle(folder / "bundle", model, [Feature(name=n) for n in FEATURES], x, about)
     return Loans(Stream.load(folder / "stream.toml"), model)
 
