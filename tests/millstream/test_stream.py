@@ -200,6 +200,29 @@ def test_what_is_wrong_in_watch_is_named(tmp_path: Path, old: str, new: str, sai
     assert re.search(said, _refused(tmp_path, old, new).problem)
 
 
+@pytest.mark.parametrize(
+    ("new", "said"),
+    [
+        ("[judge]\nrows_min = 100\nrows_max = 99\n[model]", "rows_min 100 is above rows_max 99"),
+        ("[judge]\nalpha = 0.5\n[model]", r"judge\.alpha"),
+        ("[judge]\nmargin = -0.1\n[model]", r"judge\.margin"),
+        ("[judge]\nlos = 'error'\n[model]", "loss"),
+    ],
+)
+def test_what_is_wrong_in_judge_is_named(tmp_path: Path, new: str, said: str) -> None:
+    """The key, and what contradicts it."""
+    assert re.search(said, str(_refused(tmp_path, "[model]", new)))
+
+
+def test_a_regression_has_no_log_loss(tmp_path: Path) -> None:
+    """Its judge compares errors, or squared ones."""
+    text = _TOML.replace('"binary"', '"regression"') + '[judge]\nloss = "log_loss"\n'
+    with pytest.raises(StreamInvalid, match=r"judge\.loss is log_loss"):
+        Stream.load(_write(tmp_path, text))
+    path = _write(tmp_path, text.replace("log_loss", "squared_error"))
+    assert Stream.load(path).judge.loss == "squared_error"
+
+
 def test_a_missing_schema_is_named(tmp_path: Path) -> None:
     """With the key to set."""
     path = _write(tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from ops.bench.judging import (
     KINDS,
     Null,
     better,
+    main,
     mcnemar_finds,
     mcnemar_rows,
     null,
@@ -79,3 +81,11 @@ def test_an_upper_bound_is_clopper_and_pearsons() -> None:
     """Of no hits: 1 - 0.05^(1/n)."""
     assert upper_bound(0, 200) == pytest.approx(1 - 0.05 ** (1 / 200), abs=1e-9)
     assert upper_bound(10, 200) == pytest.approx(0.0836, abs=5e-4)
+
+
+def test_the_bench_writes_a_file_of_its_own(tmp_path: Path) -> None:
+    """Markdown with a row for each stream, JSON beside it."""
+    assert main(["--null-runs", "2", "--better-runs", "2", "--results", str(tmp_path)]) == 0
+    (markdown,) = tmp_path.glob("judging-*.md")
+    assert all(f"| {name} |" in markdown.read_text() for name in KINDS)
+    assert markdown.with_suffix(".json").exists()
