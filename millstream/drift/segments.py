@@ -10,7 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+import numpy as np
+
 from millstream.drift.evidence import Evidence
+from millstream.drift.state import packed, unpacked
 
 SEGMENTS_MAX: Final = 1_000
 """Segments that are followed. New ones beyond are not: they are counted as unknown."""
@@ -88,11 +91,11 @@ class Segments:
         self.unknown = 0
 
     def state(self) -> dict[str, Any]:
-        """Plain numbers."""
+        """As JSON."""
         return {
             "block_events": self.block_events,
             "unknown": self.unknown,
-            "segments": {name: each.state() for name, each in self._evidence.items()},
+            "segments": {name: _small(each.state()) for name, each in self._evidence.items()},
         }
 
     @classmethod
@@ -102,5 +105,13 @@ class Segments:
         made.unknown = state["unknown"]
         for name, saved in state["segments"].items():
             made._evidence[name] = Evidence(block_events=made.block_events)
-            made._evidence[name].restore(saved)
+            table = saved["table"]
+            if isinstance(table, Mapping):  # older states have plain numbers
+                table = unpacked(table)["table"]
+            made._evidence[name].restore({**saved, "table": table})
         return made
+
+
+def _small(state: dict[str, Any]) -> dict[str, Any]:
+    """SEGMENTS_MAX of them must fit a record: as plain numbers they are of 11 MB."""
+    return {**state, "table": packed({"table": np.array(state["table"])})}

@@ -65,3 +65,13 @@ def test_it_goes_on_from_its_state_and_can_begin_anew() -> None:
     assert other.state() == one.state()
     one.restart()
     assert one.drifted() == []
+
+
+def test_all_that_may_be_followed_fit_a_record() -> None:
+    """A state of a thousand segments, of 8,000 events each, beside all else that a record holds."""
+    segments, random = Segments(), np.random.default_rng(3)
+    for number in range(4):
+        for errors in random.binomial(8, 0.1, 1_000).tolist():
+            segments.take(str(number), errors, 8, 10**15)
+    size = len(json.dumps(segments.state())) / 4
+    assert size * SEGMENTS_MAX < 4_000_000
