@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from millstream.cli import bundle_check, bundle_make, bundle_sign
+from millstream.cli import bundle_check, bundle_make, bundle_optimise, bundle_sign
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -32,6 +32,7 @@ for _command in (
     bundle_check.diff,
     bundle_sign.sign,
     bundle_sign.keys,
+    bundle_optimise.optimise,
 ):
     app.command()(_command)
 

@@ -1,0 +1,1 @@
+"""Cheaper variants of a model: narrower numbers, students; each measured, behind a gate."""
