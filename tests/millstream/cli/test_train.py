@@ -34,7 +34,7 @@ EXAMPLE = Path(__file__).resolve().parent.parent.parent.parent / "examples" / "l
 QUICK = ("--seconds", "0", "--family", "logistic_regression")
 
 
-def typed(command: typer.models.CommandFunctionType, *arguments: str) -> Result:  # type: ignore[valid-type]
+def typed(command: typer.models.CommandFunctionType, *arguments: str) -> Result:
     """The result of a command; what is the operator's is raised."""
     app = typer.Typer()
     app.command()(command)

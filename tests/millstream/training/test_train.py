@@ -13,7 +13,7 @@ pytest.importorskip("lightgbm", reason="install the extra train")
 
 from millstream.models.bundle import Bundle, digest_of
 from millstream.training.candidate import fit
-from millstream.training.families import FAMILIES
+from millstream.training.families import FAMILIES, Family
 from millstream.training.rows import CannotTrain, Rows
 from millstream.training.search import Budget, Progress, search
 from millstream.training.split import Shares, split
@@ -75,7 +75,7 @@ def test_the_search_ends_with_its_budget_and_tells_how_far_it_is() -> None:
     """Each family's defaults are tried in any case; no trial begins that would not end."""
     rows = labelled_rows("binary", 400, categories=False)
     seen: list[Progress] = []
-    families = ("logistic_regression", "lightgbm")
+    families: tuple[Family, ...] = ("logistic_regression", "lightgbm")
     found = search(rows, rows, Budget(40.0, families), Ticks(1.0), seen.append)
     assert {trial.family for trial in found[:]} == set(families)
     assert [trial.loss for trial in found] == sorted(trial.loss for trial in found)
