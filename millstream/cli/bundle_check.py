@@ -107,7 +107,10 @@ def _bound_memory(gib: float) -> None:
 
     import millstream.models.proof  # noqa: F401 - its libraries' address space does not count
 
-    pages = int(Path("/proc/self/statm").read_text("ascii").split()[0])
+    used = Path("/proc/self/statm")
+    if not used.exists():  # not Linux
+        return
+    pages = int(used.read_text("ascii").split()[0])
     wanted = pages * resource.getpagesize() + int(gib * (1 << 30))
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     if hard == resource.RLIM_INFINITY or wanted < hard:

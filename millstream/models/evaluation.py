@@ -111,8 +111,8 @@ class Bootstrap:
 
     def of(self, rows: Ints) -> tuple[Metric, ...]:
         """Each measure that these rows define."""
-        values = self._measured(rows).as_json()
-        values.pop("rows")
+        found = self._measured(rows).as_json()
+        values = {n: v for n, v in found.items() if n != "rows" and np.isfinite(v)}
         drawn: dict[str, list[float]] = {name: [] for name in values}
         rng = np.random.default_rng(0)
         size = max(1, round(len(rows) ** (1 / 3)))
@@ -122,7 +122,7 @@ class Bootstrap:
             places = (starts[:, None] + np.arange(size)).ravel()[: len(rows)]
             again = self._measured(rows[places]).as_json()
             for name, kept in drawn.items():
-                if name in again:
+                if name in again and np.isfinite(again[name]):
                     kept.append(again[name])
         made = []
         for name, value in values.items():

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from millstream.errors import ContractMismatch
+from millstream.errors import BundleInvalid, ContractMismatch
 from millstream.fit import misfits, require_fit
 from millstream.models.bundle import Bundle
+from millstream.models.signing import make_keys, sign
 from millstream.stream import Stream
 from tests.streams import Loans, bundle_of, make_loans
 
@@ -78,3 +79,23 @@ def test_all_differences_are_found_at_once(loans: Loans, tmp_path: Path) -> None
     """`millstream check` shows them together."""
     stream, bundle = _changed(loans, tmp_path, _KIND, _LESS)
     assert len(misfits(stream, bundle)) == 2
+
+
+def test_a_stream_that_asks_for_a_signature_takes_no_other_bundle(
+    loans: Loans, tmp_path: Path
+) -> None:
+    """Nobody's, then somebody else's, then the right one's."""
+    shutil.copytree(loans.stream.path.parent, tmp_path / "loans")
+    file = tmp_path / "loans" / "stream.toml"
+    file.write_text(file.read_text("utf-8") + '\n[release]\nsigned_by = "ours.public.pem"\n')
+    ours, _ = make_keys(file.parent, "ours")
+    theirs, _ = make_keys(file.parent, "theirs")
+    stream = Stream.load(file)
+    bundle = Bundle.load(stream.bundle_path)
+    with pytest.raises(BundleInvalid, match="is not signed"):
+        require_fit(stream, bundle)
+    sign(bundle, theirs)
+    with pytest.raises(BundleInvalid, match="is by the key ed25519:"):
+        require_fit(stream, bundle)
+    sign(bundle, ours)
+    require_fit(stream, bundle)
