@@ -11,6 +11,7 @@ from millstream.alerts.rules import AlertsTable
 from millstream.contracts import EventSchema, topic_table
 from millstream.drift.rivers import RiverTable
 from millstream.errors import StreamInvalid
+from millstream.retraining.table import RetrainTable
 from millstream.toml import nearest, parse, read_toml
 
 LabelKind = Literal["binary", "multiclass", "regression"]
@@ -277,6 +278,7 @@ class Stream(_Table):
     costs: CostsTable = CostsTable()
     fairness: FairnessTable = FairnessTable()
     judge: JudgeTable = JudgeTable()
+    retrain: RetrainTable = RetrainTable()
     privacy: PrivacyTable = PrivacyTable()
     alerts: AlertsTable = AlertsTable()
     _path: Path = PrivateAttr()

@@ -1,0 +1,160 @@
+"""What asks for a retraining: each reading is judged with hysteresis, all of them with a cool-down.
+
+A reading that is bad asks once; it must have been good again, by its band, before it asks anew. An
+incident asks once, also when it came during a retraining or its cool-down. A person always may.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+from millstream.retraining.stages import Attempt, Trigger
+from millstream.retraining.table import RetrainTable
+
+INCIDENTS_MAX: Final = 1_000
+"""Incidents that are remembered as told."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An incident in which the loss rose. since_us: event time of its beginning."""
+
+    id: str
+    verdict: str
+    since_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Readings:
+    """What is known now. labels: labelled rows so far. accuracy: of the newest; business: the
+    query's number; None where there is none. trained: labels when the champion was trained."""
+
+    now_us: int
+    labels: int
+    accuracy: float | None = None
+    business: float | None = None
+    trained: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Fired:
+    """One retraining is wanted. since_us: where the change began, if an incident says so."""
+
+    trigger: Trigger
+    reason: str
+    since_us: int | None = None
+    incident: str = ""
+
+
+@dataclass(slots=True)
+class _Hysteresis:
+    """Bad is told once until it was good."""
+
+    armed: bool = True
+
+    def tells(self, bad: bool, good: bool) -> bool:
+        told = bad and self.armed
+        self.armed = (self.armed and not bad) or good
+        return told
+
+
+@dataclass(slots=True)
+class Triggers:
+    """Of one stream. ended_us, ended_labels: when the last attempt was over."""
+
+    table: RetrainTable
+    ended_us: int | None = None
+    ended_labels: int = 0
+    _waiting: dict[str, Opened] = field(default_factory=dict)
+    _told: dict[str, None] = field(default_factory=dict)
+    _accuracy: _Hysteresis = field(default_factory=_Hysteresis)
+    _business: _Hysteresis = field(default_factory=_Hysteresis)
+
+    def recover(self, attempts: Iterable[Attempt]) -> None:
+        """What earlier attempts were about, and when the last was over."""
+        for attempt in attempts:
+            told = attempt.cause.get("incident")
+            if told:
+                self._told[str(told)] = None
+            if attempt.over is not None:
+                self.over(attempt.over.at_us, int(attempt.over.facts.get("labels", 0)))
+
+    def opened(self, incident: Opened) -> None:
+        """An incident, or one of its revisions."""
+        if self.table.incident and incident.id not in self._told:
+            self._waiting[incident.id] = incident
+
+    def over(self, at_us: int, labels: int) -> None:
+        """An attempt has ended."""
+        self.ended_us = at_us
+        self.ended_labels = max(labels, self.ended_labels)
+
+    def fire(self, now: Readings) -> Fired | None:
+        """The first that asks, the most urgent first; hysteresis goes on during a cool-down."""
+        performance = self._performance(now)
+        business = self._metric(now)
+        if self._cools(now):
+            if performance is not None:  # what is bad now asks again when it is over
+                self._accuracy.armed = True
+            if business is not None:
+                self._business.armed = True
+            return None
+        if self._waiting:
+            return self._incident()
+        if performance is not None:
+            return Fired(Trigger.PERFORMANCE, performance)
+        if business is not None:
+            return Fired(Trigger.BUSINESS, business)
+        return self._due(now)
+
+    def _incident(self) -> Fired:
+        incident = self._waiting.pop(next(iter(self._waiting)))
+        self._told[incident.id] = None
+        while len(self._told) > INCIDENTS_MAX:
+            del self._told[next(iter(self._told))]
+        reason = f"incident {incident.id}: {incident.verdict}"
+        return Fired(Trigger.INCIDENT, reason, incident.since_us, incident.id)
+
+    def _due(self, now: Readings) -> Fired | None:
+        """By volume, by labels, by time."""
+        table, since = self.table, now.labels - self.ended_labels
+        unseen = now.labels - now.trained
+        if table.volume_labels and min(unseen, since) >= table.volume_labels:
+            return Fired(Trigger.VOLUME, f"{unseen:,} labels since the champion was trained")
+        if table.schedule_labels and since >= table.schedule_labels:
+            return Fired(Trigger.SCHEDULE, f"{since:,} labels since the last retraining")
+        if not table.schedule_s or self.ended_us is None:
+            return None
+        passed = (now.now_us - self.ended_us) / 1e6
+        if passed < table.schedule_s:
+            return None
+        return Fired(Trigger.SCHEDULE, f"{passed:,.0f} s since the last retraining")
+
+    def _cools(self, now: Readings) -> bool:
+        if self.ended_us is None:
+            return False
+        soon = now.now_us - self.ended_us < self.table.cooldown_s * 1e6
+        return soon or now.labels - self.ended_labels < self.table.cooldown_labels
+
+    def _performance(self, now: Readings) -> str | None:
+        least = self.table.accuracy_min
+        if least is None or now.accuracy is None:
+            return None
+        bad, good = now.accuracy < least, now.accuracy >= least + self.table.accuracy_band
+        if not self._accuracy.tells(bad, good):
+            return None
+        return f"accuracy {now.accuracy:.3f} is below {least:g}"
+
+    def _metric(self, now: Readings) -> str | None:
+        low, high, band = self.table.query_min, self.table.query_max, self.table.query_band
+        value = now.business
+        if value is None:
+            return None
+        bad = (low is not None and value < low) or (high is not None and value > high)
+        good = (low is None or value >= low + band) and (high is None or value <= high - band)
+        if not self._business.tells(bad, good):
+            return None
+        bounds = f"below {low:g}" if low is not None and value < low else f"above {high:g}"
+        return f"the business metric is {value:g}, {bounds}"

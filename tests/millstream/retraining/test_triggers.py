@@ -1,0 +1,115 @@
+"""What asks for a retraining, once."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from millstream.retraining.stages import Attempt, Outcome, Stage, Status, Step, Trigger
+from millstream.retraining.table import RetrainTable
+from millstream.retraining.triggers import Fired, Opened, Readings, Triggers
+
+SECOND = 1_000_000
+QUIET = RetrainTable(schedule_labels=0)
+
+
+def table(**values: object) -> RetrainTable:
+    """Nothing but this asks."""
+    return RetrainTable.model_validate({"schedule_labels": 0, **values})
+
+
+def kinds(triggers: Triggers, *readings: Readings) -> list[Trigger | None]:
+    """What each reading asks for."""
+    fired: list[Fired | None] = [triggers.fire(each) for each in readings]
+    return [each and each.trigger for each in fired]
+
+
+def accuracies(*values: float) -> list[Readings]:
+    """One second after another."""
+    return [Readings(n * SECOND, 100, accuracy=value) for n, value in enumerate(values)]
+
+
+def test_an_incident_asks_once() -> None:
+    """Its revisions do not, nor after a restart that reads what it was about."""
+    triggers = Triggers(QUIET)
+    incident = Opened("91ab", "concept_drift", 7)
+    triggers.opened(incident)
+    fired = triggers.fire(Readings(0, 0))
+    assert fired == Fired(Trigger.INCIDENT, "incident 91ab: concept_drift", 7, "91ab")
+    triggers.opened(incident)
+    assert triggers.fire(Readings(0, 0)) is None
+    again = Triggers(QUIET)
+    again.recover([Attempt("a", 1, Trigger.INCIDENT, "", 0, cause={"incident": "91ab"})])
+    again.opened(incident)
+    assert again.fire(Readings(0, 0)) is None
+
+
+def test_a_fall_of_accuracy_asks_again_only_after_it_was_good() -> None:
+    """By its band: just above the bound is not good enough."""
+    triggers = Triggers(table(accuracy_min=0.8, accuracy_band=0.05))
+    asks, nothing = Trigger.PERFORMANCE, None
+    found = kinds(triggers, *accuracies(0.9, 0.79, 0.7, 0.81, 0.79, 0.86, 0.79))
+    assert found == [nothing, asks, nothing, nothing, nothing, nothing, asks]
+
+
+def test_a_business_metric_has_two_bounds() -> None:
+    """Either asks, and says which."""
+    triggers = Triggers(table(query="SELECT 1", query_min=1.0, query_max=3.0))
+    said = [triggers.fire(Readings(0, 0, business=value)) for value in (2.0, 0.5, 2.0, 3.5)]
+    assert [each and each.reason for each in said] == [
+        None,
+        "the business metric is 0.5, below 1",
+        None,
+        "the business metric is 3.5, above 3",
+    ]
+
+
+def test_labels_and_seconds_since_the_last_retraining_ask() -> None:
+    """Each for itself."""
+    by_labels = Triggers(RetrainTable(schedule_labels=500))
+    assert kinds(by_labels, Readings(0, 499), Readings(0, 500)) == [None, Trigger.SCHEDULE]
+    by_labels.over(0, 500)
+    assert kinds(by_labels, Readings(0, 999), Readings(0, 1_000)) == [None, Trigger.SCHEDULE]
+    by_time = Triggers(table(schedule_s=60))
+    by_time.over(0, 0)
+    assert kinds(by_time, Readings(59 * SECOND, 0)) == [None]
+    assert kinds(by_time, Readings(60 * SECOND, 0)) == [Trigger.SCHEDULE]
+
+
+def test_a_volume_of_unseen_labels_asks_once_for_each_such_volume() -> None:
+    """Counted from the champion's training, and from the last attempt."""
+    triggers = Triggers(table(volume_labels=1_000))
+    first = Readings(0, 1_500, trained=500)
+    assert kinds(triggers, first) == [Trigger.VOLUME]
+    triggers.over(0, 1_500)
+    assert kinds(triggers, first, Readings(0, 2_400, trained=500)) == [None, None]
+
+
+def test_in_a_cool_down_nothing_asks_and_nothing_is_forgotten() -> None:
+    """What is still bad when it is over asks then."""
+    triggers = Triggers(table(cooldown_s=10, accuracy_min=0.8))
+    triggers.over(0, 0)
+    triggers.opened(Opened("91ab", "concept_drift", 7))
+    soon, later = Readings(9 * SECOND, 0, accuracy=0.7), Readings(11 * SECOND, 0, accuracy=0.7)
+    assert kinds(triggers, soon, later, later) == [None, Trigger.INCIDENT, None]
+    by_labels = Triggers(table(cooldown_labels=100, accuracy_min=0.8))
+    by_labels.over(0, 50)
+    assert kinds(by_labels, Readings(1, 149, accuracy=0.7)) == [None]
+    assert kinds(by_labels, Readings(2, 150, accuracy=0.7)) == [Trigger.PERFORMANCE]
+
+
+def test_a_restart_knows_when_the_last_one_was_over() -> None:
+    """From its record."""
+    over = Step(
+        "a", 1, "loans", Stage.TRAIN, Status.OVER, Trigger.SCHEDULE, "", 5 * SECOND,
+        outcome=Outcome.KEPT, facts={"labels": 700},
+    )  # fmt: skip
+    triggers = Triggers(RetrainTable(schedule_labels=500))
+    triggers.recover([Attempt("a", 1, Trigger.SCHEDULE, "", 0, over=over)])
+    assert (triggers.ended_us, triggers.ended_labels) == (5 * SECOND, 700)
+
+
+def test_a_query_without_a_bound_is_refused() -> None:
+    """Nobody could say when it is bad."""
+    with pytest.raises(ValidationError, match="query needs"):
+        table(query="SELECT 1")
