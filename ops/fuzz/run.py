@@ -117,6 +117,9 @@ def _same(left: Any, right: Any) -> bool:
     """Whether two columns are equal, NaN being the same as NaN."""
     if left.equals(right):
         return True
+    if pa.types.is_list(left.type):
+        long = [one.value_lengths() for one in (left, right)]
+        return bool(long[0].equals(long[1])) and _same(left.flatten(), right.flatten())
     if not pa.types.is_floating(left.type) or not left.is_null().equals(right.is_null()):
         return False
     first, second = (one.fill_null(0).to_numpy() for one in (left, right))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from random import Random
 
+import pyarrow as pa
 import pytest
 
 from millstream.columnar import kernel_read
 from ops.fuzz.draw import record, schema
 from ops.fuzz.guarded import Guarded
-from ops.fuzz.run import Counts, Disagreement, _Pair, fuzz
+from ops.fuzz.run import Counts, Disagreement, _Pair, _same, fuzz
 
 SPEC = {
     "type": "record",
@@ -49,6 +50,20 @@ def test_a_reader_that_is_wrong_is_found(spoilt: str) -> None:
         body = b"\x02\x01"
     with pytest.raises(Disagreement, match="here"):
         pair.compare([body], memory, arena, Counts())
+
+
+def test_lists_are_compared_by_their_lengths_and_values() -> None:
+    """NaN in a list is the same as NaN there; a value, a length or a null more is not."""
+    nan = float("nan")
+    rows = [[1.0, nan], None, [], [2.0]]
+    made = pa.array(rows, pa.list_(pa.float64()))
+    assert _same(made, pa.array(rows, pa.list_(pa.float64())))
+    for other in (
+        [[1.0, 3.0], None, [], [2.0]],
+        [[1.0], None, [nan], [2.0]],
+        [*rows[:1], [], [], [2.0]],
+    ):
+        assert not _same(made, pa.array(other, pa.list_(pa.float64())))
 
 
 def test_a_seed_draws_the_same_again() -> None:
