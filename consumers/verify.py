@@ -10,6 +10,7 @@ from consumers.registry import Registry
 from consumers.verify_about import Options
 from consumers.verify_audit import Audit
 from consumers.verify_log import Log, Progress
+from consumers.verify_releases import open_view
 from consumers.verify_rows import Rows
 from consumers.warehouse import Warehouse
 from millstream.audit.report import Report
@@ -61,4 +62,8 @@ def opened(
         exits.callback(warehouse.close)
         registry = Registry(registry_settings)
         exits.callback(registry.close)
-        yield Audit(stream, log, Rows(warehouse, stream.name), registry, options)
+        releases = open_view(stream, kafka, registry, options.threads)
+        if releases is not None:
+            exits.callback(releases.close)
+        rows = Rows(warehouse, stream.name)
+        yield Audit(stream, log, rows, registry, options, releases)

@@ -23,6 +23,7 @@ from consumers.verify_about import Options, config_digests, versions
 from consumers.verify_answers import LetterSources, PredictionSources, SourceReader, Sources
 from consumers.verify_content import Contents, Sample
 from consumers.verify_log import Chunk, End, Log, Progress, Removed
+from consumers.verify_releases import ReleaseView
 from consumers.verify_rows import Rows
 from millstream.audit.ledger import Finding, Kind, Ledger
 from millstream.audit.partition import Coverage, Names, TableRows
@@ -49,6 +50,7 @@ class Audit:
         rows: Rows,
         registry: Registry,
         options: Options,
+        releases: ReleaseView | None = None,
     ) -> None:
         self.progress: Progress = lambda topic, count: None
         self._stream = stream
@@ -61,7 +63,8 @@ class Audit:
         rescorers = [Rescorer(folder, options.threads) for folder in options.bundles]
         self._sample = Sample()
         self._rescoring = bool(rescorers)
-        self._contents = Contents(stream, rows, registry.schema, rescorers, self._ledger)
+        parts = (stream, rows, registry.schema, rescorers, self._ledger)
+        self._contents = Contents(*parts, releases)
         self._sources: dict[str, SourceReader] = {
             "predictions": PredictionSources(registry.schema, self._topics["events"]),
             "dead_letters": LetterSources(self._topics["events"]),

@@ -14,6 +14,7 @@ from confluent_kafka import Message
 
 from consumers.verify_answers import Predictions, SchemaOf, letter_fields
 from consumers.verify_log import Chunk, Removed, gathered
+from consumers.verify_releases import ReleaseView
 from consumers.verify_rows import Rows
 from millstream.audit.content import bits, differing
 from millstream.audit.ledger import Kind, Ledger
@@ -91,7 +92,9 @@ class Contents:
         schema_of: SchemaOf,
         rescorers: list[Rescorer],
         ledger: Ledger,
+        releases: ReleaseView | None = None,
     ) -> None:
+        self._releases = releases
         self._stream = stream
         self._rows = rows
         self._ledger = ledger
@@ -104,7 +107,10 @@ class Contents:
         self.rescored = 0
 
     def predictions(self, chunks: Chunks, sample: Sample | None) -> None:
-        """Every prediction against its row; those of sampled events against the model as well."""
+        """Every prediction against its row and its release; those of sampled events against the
+        model as well."""
+        if self._releases is not None:
+            self._releases.refresh()
         topic = self._stream.topic("predictions")
         unsaid = _private_columns(self._stream)
         for chunk in gathered(chunks, RECORDS_A_QUERY, HELD_BYTES_MAX):
@@ -120,6 +126,8 @@ class Contents:
             offsets = chunk.offsets[places]
             wanted = {name: column for name, column in wanted.items() if name not in unsaid}
             self._compare("predictions", topic, chunk.partition, offsets, wanted, expressions)
+            if self._releases is not None:
+                self._judge_release(self._releases, said)
             if sample is not None:
                 self._rescore(chunk.partition, said, sample)
 
@@ -209,6 +217,8 @@ class Contents:
                 continue  # there is nothing to make again
             digest = said["model_digest"][row]
             rescorer = self._rescorers.get(digest)
+            if rescorer is None and self._releases is not None:
+                rescorer = self._releases.rescorer(digest)
             if rescorer is None:
                 strange[digest] = strange.get(digest, 0) + 1
                 continue
@@ -220,6 +230,18 @@ class Contents:
         for digest, count in strange.items():
             why = f"they name the model {digest}, whose bundle is not at hand: give it by --bundle"
             self._ledger.count(Kind.NOT_RESCORED, topic, None, count, why)
+
+    def _judge_release(self, releases: ReleaseView, said: dict[str, list[Any]]) -> None:
+        """The predictions of this chunk by the release that was in force."""
+        topic = self._stream.topic("events")
+        partitions = np.array(said["source_partition"], np.int64)
+        ours = np.array([name == topic for name in said["source_topic"]])
+        for number in np.unique(partitions[ours]).tolist():
+            rows = np.flatnonzero(ours & (partitions == number)).tolist()
+            offsets = np.array([said["source_offset"][row] for row in rows], np.int64)
+            named = [(said["model_version"][row], said["model_digest"][row]) for row in rows]
+            wrong = releases.wrong_side(number, offsets, named)
+            self._ledger.add(Kind.WRONG_RELEASE, topic, number, wrong)
 
     def _again(self, rescorer: Rescorer, value: bytes, said: dict[str, Any]) -> str:
         """What is different; empty where nothing is."""

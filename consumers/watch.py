@@ -24,6 +24,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 from consumers.kafka import RECORD_BYTES_MAX, ask, consumer_config
 from consumers.loop import Assignment, Loop
 from consumers.registry import Registry, subject_of
+from consumers.topics import kinds_there
 from consumers.watch_publishers import (
     Said,
     WatchAtLeastOnce,
@@ -245,6 +246,7 @@ def run_watch(
             for kind, subject in (("drift", "drift"), ("incidents", "incident"))
         )
     )
+    releases = "releases" in kinds_there(stream, kafka)
     secret = settings.key.get_secret_value() if settings.key else None
     key = load_key(Path(settings.key_file or stream.beside(KEY_FILE)), secret)
     made = WatchAtLeastOnce if _at_least_once(stream, kafka) else WatchExactlyOnce
@@ -255,7 +257,7 @@ def run_watch(
     assignment = Assignment(Consumer(config))
     state = None if rebuild else _state(stream, kafka, key, assignment.consumer)
     watcher = Watcher(
-        lambda: Watch(stream, registry.schema, profile),
+        lambda: Watch(stream, registry.schema, profile, releases=releases),
         Store(stream.name, key, state),
         publisher,
         emitter,

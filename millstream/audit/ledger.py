@@ -28,6 +28,7 @@ class Kind(StrEnum):
     ROW_EXTRA = "row_extra"
     ROW_DIFFERS = "row_differs"
     SCORE_DIFFERS = "score_differs"
+    WRONG_RELEASE = "wrong_release"
     EVENT_EXPIRED = "event_expired"
     ANSWER_EXPIRED = "answer_expired"
     COMPACTED = "compacted"
@@ -50,6 +51,7 @@ MEANING: Final[dict[Kind, str]] = {
     Kind.ROW_EXTRA: "rows have no record",
     Kind.ROW_DIFFERS: "rows say something else than their records",
     Kind.SCORE_DIFFERS: "the model that these predictions name gives another answer",
+    Kind.WRONG_RELEASE: "predictions are of a model that was not to answer these events",
     Kind.EVENT_EXPIRED: "Kafka has removed these offsets and ClickHouse has no event of them",
     Kind.ANSWER_EXPIRED: "events have no answer, but retention may have removed it",
     Kind.COMPACTED: "the topic is compacted: what it no longer holds cannot be told from loss",

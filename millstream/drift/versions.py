@@ -44,6 +44,14 @@ class Decided:
     released: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A partition has switched to the release of this number, whose champion is this version."""
+
+    number: int
+    champion: str
+
+
 class _Version:
     """One model version. before: labels since the last alarm, without those of `reading`."""
 
@@ -97,6 +105,9 @@ class Versions:
         self._champion = ""
         self._former: set[str] = set()
         self._absent = 0  # blocks of others since the champion's last
+        self._number = 0  # of the newest release that was told of
+        self.newest_us = 0
+        """Time of the newest event among the blocks that were decided."""
 
     def cut(self, kind: Kind, version: str, rows: Rows) -> Iterator[tuple[int, Block]]:
         """Count rows of one version; the blocks that they complete, with the completing row."""
@@ -124,6 +135,7 @@ class Versions:
         assert block.first is not None and block.last is not None, "a block of nothing"
         known.clock[kind] = max(known.clock[kind], block.last.time_us)
         at_us = known.clock[kind]
+        self.newest_us = max(self.newest_us, at_us)
         released = None
         if kind == "labelled":
             counts = Counts(labelled=block.count, errors=block.total / ONE)
@@ -158,12 +170,25 @@ class Versions:
 
     def _answered(self, version: str) -> str | None:
         """Notice a release: a version that is new, or that answers while the champion does not."""
+        if self._number:  # a canary answers too: who is the champion is told
+            return None
         if version == self._champion:
             self._absent = 0
             return None
         self._absent += 1
         if version in self._former and self._absent < GONE_BLOCKS:
             return None
+        return self._crown(version)
+
+    def told(self, switch: Told) -> str | None:
+        """A switch, in the order of the logs: the champion that it brings, if it is another one."""
+        if switch.number <= self._number:
+            return None
+        self._number = switch.number
+        return None if switch.champion == self._champion else self._crown(switch.champion)
+
+    def _crown(self, version: str) -> str | None:
+        """None for the first one: nothing was released before it."""
         first = not self._champion
         self._champion, self._absent = version, 0
         self._former.add(version)
@@ -240,6 +265,8 @@ class Versions:
             "champion": self._champion,
             "former": sorted(self._former),
             "absent": self._absent,
+            "number": self._number,
+            "newest_us": self.newest_us,
             "segments": None if self._segments is None else self._segments.state(),
         }
         sizes = {"labelled": LABELLED_BLOCK, "predicted": PREDICTED_BLOCK}
@@ -257,6 +284,7 @@ class Versions:
             self._known[name].restore(saved)
         self._turn, self._champion = state["turn"], state["champion"]
         self._former, self._absent = set(state["former"]), state["absent"]
+        self._number, self.newest_us = state.get("number", 0), state.get("newest_us", 0)
         if self._segments is not None and state["segments"] is not None:
             self._segments = Segments.from_state(state["segments"])
         notes = self.river.restore(parts)

@@ -37,7 +37,7 @@ from millstream.drift.riverside import log_loss
 from millstream.drift.signals import score_edges
 from millstream.drift.slices import Slices
 from millstream.drift.snapshot import Part, Snapshot
-from millstream.drift.versions import LIBRARY, SCORE_BINS, Kind, Versions
+from millstream.drift.versions import LIBRARY, SCORE_BINS, Kind, Told, Versions
 from millstream.drift.watched_inputs import EventReader, Inputs
 from millstream.errors import BundleInvalid
 from millstream.matching.columns import Reader
@@ -48,6 +48,7 @@ from millstream.stream import Stream
 _SOURCE = ["model_version", "event_time", "source_partition", "source_offset", "confidence"]
 _PREDICTION: Final = [*_SOURCE, "score"]
 _LABELLED: Final = [*_SOURCE, "key", "status", "label", "value", "predicted", "score"]
+_RELEASE: Final = ["record", "number", "champion_version"]
 _EDGES: Final = score_edges(SCORE_BINS)
 
 
@@ -99,7 +100,8 @@ class Watch:
     """The watch of one stream: all partitions, because an incident is the stream's.
 
     schema_of: a writer's schema by its id. profile: of the inputs; None learns it from the first
-    events.
+    events. releases: whether NAME.releases is read, which says who answers; else a version counts
+    as released when it answers for the first time.
     """
 
     def __init__(
@@ -108,13 +110,16 @@ class Watch:
         schema_of: Callable[[int], str],
         profile: Profile | None,
         partitions: int | None = None,
+        *,
+        releases: bool = False,
     ) -> None:
         self._stream = stream
         count = partitions or stream.serving.partitions
+        absent = {"events": not stream.watch.inputs, "releases": not releases}
         self._kinds = {
             stream.topic(kind): kind
-            for kind in ("events", "predictions", "labelled")
-            if kind != "events" or stream.watch.inputs
+            for kind in ("events", "predictions", "labelled", "releases")
+            if not absent.get(kind)
         }
         self._lanes = Lanes([(topic, p) for topic in self._kinds for p in range(count)])
         ranks = {lane: rank for rank, lane in enumerate(self._lanes.held())}
@@ -122,6 +127,7 @@ class Watch:
         self._events = EventReader(stream, schema_of)
         self._predictions = Reader("prediction", _PREDICTION, schema_of)
         self._labelled = Reader("labelled", _LABELLED, schema_of)
+        self._releases = Reader("release", _RELEASE, schema_of)
         self._inputs = Inputs(stream, profile)
         self._slices = Slices(stream)
         self._versions = Versions(stream, sliced=bool(self._slices))
@@ -189,8 +195,8 @@ class Watch:
         kind = self._kinds[records.topic]
         if kind == "events":
             return self._events.read(records.values)
-        reader = self._predictions if kind == "predictions" else self._labelled
-        return reader.read(records.values)
+        readers = {"predictions": self._predictions, "labelled": self._labelled}
+        return readers.get(kind, self._releases).read(records.values)
 
     def _admit(self, records: Records, columns: pa.RecordBatch, rows: Ints) -> None:
         partitions = records.partitions[rows]
@@ -213,6 +219,7 @@ class Watch:
             by_kind.setdefault(self._kinds[piece.lane[0]], []).append(piece)
         ticks = [
             *self._of_events(by_kind.get("events", [])),
+            *self._of_releases(by_kind.get("releases", [])),
             *self._of_predictions(by_kind.get("predictions", [])),
             *self._of_labelled(
                 self._aligned.take(by_kind.get("labelled", []), reached, settled=settled)
@@ -226,6 +233,11 @@ class Watch:
             elif isinstance(tick.what, InputWindow):
                 found.drift += input_records(self._stream.name, tick.what)
                 found.incidents += self._incidents.window(tick.what)
+            elif isinstance(tick.what, Told):
+                released = self._versions.told(tick.what)
+                if released is not None:
+                    at_us = self._versions.newest_us
+                    found.incidents += self._incidents.released(released, at_us)
             elif tick.kind is not None:
                 decided = self._versions.decide(tick.kind, tick.version, tick.what)
                 found.drift += decided.drift
@@ -242,6 +254,13 @@ class Watch:
         for piece, window in self._inputs.take(pieces):
             row = int(np.searchsorted(piece.offsets, window.last.offset))
             yield _Tick((int(piece.clocks[row]), piece.rank, window.last.offset), window)
+
+    def _of_releases(self, pieces: list[Piece]) -> Iterator[_Tick]:
+        for piece in pieces:
+            for row, said in enumerate(piece.columns.to_pylist()):
+                if said["record"] == "switch":
+                    order = (int(piece.clocks[row]), piece.rank, int(piece.offsets[row]))
+                    yield _Tick(order, Told(said["number"], said["champion_version"]))
 
     def _of_predictions(self, pieces: list[Piece]) -> Iterator[_Tick]:
         if not pieces:
