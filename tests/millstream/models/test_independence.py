@@ -18,7 +18,7 @@ from onnxruntime.quantization import (
 )
 
 from millstream.models.independence import independence, schema_map
-from millstream.models.session import Session
+from millstream.models.session import Scored, Session
 from tests.millstream.models.graphs import BINARY, DOUBLE, bundle, model, value
 from tests.millstream.models.passports import bundle_of as logistic_bundle
 from tests.millstream.models.passports import network, rows
@@ -101,3 +101,22 @@ def test_columns_are_found_by_name(tmp_path: Path) -> None:
         session.close()
     assert found.passed
     assert found.rows == 300
+
+
+class _ByPlace(Session):
+    """Takes the first three columns for the features, whatever they are called."""
+
+    def score(self, columns: pa.RecordBatch) -> Scored:
+        first = [columns.column(place) for place in range(3)]
+        return super().score(pa.RecordBatch.from_arrays(first, names=["a", "b", "c"]))
+
+
+def test_columns_found_by_place_are_noticed(tmp_path: Path) -> None:
+    """A reader that did so would score the wrong fields."""
+    session = _ByPlace(logistic_bundle(tmp_path / "m"))
+    try:
+        found = schema_map(session, rows())
+    finally:
+        session.close()
+    assert not found.passed
+    assert found.found > 200
