@@ -59,8 +59,8 @@ def test_a_gap_that_the_champion_has_not_fails() -> None:
     assert "parity region=" in gate.found
     assert gates.fair(Pairs(unfair, unfair), table).passed
     assert gates.fair(Pairs(unfair, even), table).passed
-    few = Pairs(*(answers(np.array([0.8]), np.array([1]), groups={"region": REGIONS[:1]}),) * 2)
-    assert gates.fair(few, table).passed
+    one = answers(np.array([0.8]), np.array([1]), groups={"region": REGIONS[:1]})
+    assert gates.fair(Pairs(one, one), table).passed
 
 
 def test_latency_is_in_budget_or_hardly_above_the_champions() -> None:
