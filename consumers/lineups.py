@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 from collections.abc import Callable, Collection, Iterable
 from queue import SimpleQueue
@@ -23,6 +24,9 @@ from millstream.stream import Stream
 
 AGAIN_S: Final = (1.0, 5.0, 15.0, 60.0)
 """Between tries while a store of models does not answer; the last again and again."""
+SWITCH_S: Final = 0.0005
+"""Python's switch interval while a model is loaded. Too low costs both threads; too high adds to
+the latency of every batch meanwhile."""
 TOLD_AFTER: Final = 2
 """Tries without an answer before people are told."""
 Problem = tuple[Release, str]
@@ -71,6 +75,7 @@ class Lineups:
         self._orders: SimpleQueue[Release | None] = SimpleQueue()
         self._done: SimpleQueue[tuple[Release, Lineup | str, bool]] = SimpleQueue()
         self._stop = threading.Event()
+        self._interval_s = sys.getswitchinterval()
         self._thread = threading.Thread(target=self._work, name="lineups", daemon=True)
         self._thread.start()
 
@@ -136,6 +141,14 @@ class Lineups:
                 self._load(release)
 
     def _load(self, release: Release) -> None:
+        # a batch that waits for the interpreter meanwhile has it after this, not after 5 ms
+        sys.setswitchinterval(SWITCH_S)
+        try:
+            self._load_once_or_more(release)
+        finally:
+            sys.setswitchinterval(self._interval_s)
+
+    def _load_once_or_more(self, release: Release) -> None:
         tries = 0
         while release.number in self._wanted and not self._stop.is_set():
             try:

@@ -169,9 +169,7 @@ class ExactlyOnce:
             lambda producer: produce(producer, output, self._route),
             lambda: self._send_offsets(output, consumer),
         )
-        if took_s > SLOW_COMMIT_S:
-            _log.warning("a commit took %.1f s: the producer is replaced", took_s)
-            self.open()
+        self._replace_if_slow(took_s)
 
     def note(self, extras: Sequence[Extra]) -> None:
         """Records that belong to no batch, in a transaction of their own."""
@@ -180,7 +178,12 @@ class ExactlyOnce:
             for extra in extras:
                 _produce_all(producer, extra)
 
-        self.transact(fill)
+        self._replace_if_slow(self.transact(fill))
+
+    def _replace_if_slow(self, took_s: float) -> None:
+        if took_s > SLOW_COMMIT_S:
+            _log.warning("a commit took %.1f s: the producer is replaced", took_s)
+            self.open()
 
     def transact(
         self, fill: Callable[[Producer], None], send_offsets: Callable[[], None] = lambda: None

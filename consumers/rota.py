@@ -64,6 +64,7 @@ class Rota:
         self._met: set[int] = set()  # partitions whose former owner's switches are known
         self._looked: dict[int, set[int]] = {}  # partition -> releases that wait for their time
         self._notes: list[Failure] = []
+        self._ready = 0  # the newest release that can answer
 
     def begin(self, partitions: int) -> Lineup:
         """Read the log, load what is in force on these partitions; the newest of it."""
@@ -80,8 +81,11 @@ class Rota:
         """
         news = self._log.news()
         problems = self._loader.collect()
-        if news or problems:
+        ready = max(self._loader.ready(), default=0)
+        if news:
             self._learn(news)
+        if news or problems or ready != self._ready:
+            self._ready = ready
             self._report(problems)
         return [extra for note in self._notes for extra in self._clerk.failure(note)]
 
@@ -196,9 +200,8 @@ class Rota:
 
     def _report(self, problems: Collection[Problem]) -> None:
         """Failures to be written, and those that are over."""
-        ready = max(self._loader.ready(), default=0)
         for failure in self.timeline.failures:
-            if failure.scorer == self._clerk.scorer and failure.release.number <= ready:
+            if failure.scorer == self._clerk.scorer and failure.release.number <= self._ready:
                 self._notes.append(self._clerk.failed(failure.release, failure.error, over=True))
         self._notes += [self._clerk.failed(release, error) for release, error in problems]
         if problems:

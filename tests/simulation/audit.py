@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from millstream.contracts import dead_letter_headers
 from millstream.doubles.broker import Kafka
@@ -49,6 +49,16 @@ def problems(kafka: Kafka, tables: MemoryTables, published: Published) -> list[s
     return found
 
 
+def answered(kafka: Kafka, partitions: Iterable[int]) -> dict[int, list[tuple[int, int]]]:
+    """Partition -> offset and release of every prediction."""
+    found = {}
+    for number in partitions:
+        values = [entry.value or b"" for _, entry in kafka.logs[(PREDICTIONS, number)].visible()]
+        parts = [value.split(b"/") for value in values]
+        found[number] = [(int(offset), int(release)) for _, offset, release in parts]
+    return found
+
+
 def _answers(
     number: int,
     events: dict[int, tuple[bytes, bytes]],
@@ -67,7 +77,8 @@ def _answers(
         if offsets != sorted(offsets):
             found.append(f"{what} of partition {number} are out of order: {offsets}")
     for (_, entry), offset in zip(predictions, answered, strict=True):
-        if entry.value != f"{number}/{offset}".encode() or entry.key != events[offset][0]:
+        named = (entry.value or b"").rpartition(b"/")[0]
+        if named != f"{number}/{offset}".encode() or entry.key != events[offset][0]:
             found.append(f"prediction {entry.value!r} of {number}-{offset} has key {entry.key!r}")
     return found
 

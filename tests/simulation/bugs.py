@@ -21,11 +21,15 @@ from confluent_kafka import KafkaException
 from consumers import publishers
 from consumers.loop import Loop
 from consumers.publishers import ExactlyOnce, Output
+from consumers.releases import ReleaseLog
+from consumers.rota import Rota, Shift
 from consumers.scorer import Scorer
 from consumers.sink import Sink
 from millstream.doubles.consumer import MemoryConsumer
 from millstream.errors import ClientLost, DependencyUnavailable
 from millstream.offsets import Positions
+from millstream.records import Records
+from millstream.releases.release import Entry
 from millstream.warehouse.blocks import BLOCK_TIME, TIME, Block, Finding, Look, Pending
 from tests.simulation.clients import FaultyTables
 
@@ -171,6 +175,49 @@ def holes_are_believed(patch: Patch) -> None:
 def place_is_not_asked_again(patch: Patch) -> None:
     """A partition that could not be placed when it was assigned is placed later."""
     patch.setattr(Loop, "_place_rest", lambda self: None)
+
+
+# -- releases
+
+
+@bug
+def a_switch_after_its_batch(patch: Patch) -> None:
+    """A switch is in the transaction of the first batch that it concerns."""
+    publish = ExactlyOnce.publish
+
+    def later(self: ExactlyOnce, output: Output, consumer: Any) -> None:
+        publish(self, replace(output, before=()), consumer)
+        if output.before:
+            self.note(output.before)
+
+    patch.setattr(ExactlyOnce, "publish", later)
+
+
+@bug
+def a_switch_is_believed_before_it_is_durable(patch: Patch) -> None:
+    """What an aborted transaction switched has not switched."""
+    assign = Rota.assign
+
+    def hasty(self: Rota, records: Records) -> Shift:
+        shift = assign(self, records)
+        self.settle(shift.switches)
+        return shift
+
+    patch.setattr(Rota, "assign", hasty)
+
+
+@bug
+def the_former_owners_switches_are_not_read(patch: Patch) -> None:
+    """Who takes a partition over reads every switch of its former owner first."""
+    catch_up, calls = ReleaseLog.catch_up, set[int]()
+
+    def once(self: ReleaseLog) -> list[Entry]:
+        if id(self) in calls:
+            return []
+        calls.add(id(self))
+        return catch_up(self)
+
+    patch.setattr(ReleaseLog, "catch_up", once)
 
 
 # -- the sink

@@ -29,10 +29,12 @@ from millstream.models.bundle import Bundle
 from millstream.records import Records
 from millstream.scoring import Answers, ScoringPlan
 from millstream.settings import KafkaSettings, ScorerSettings, SinkSettings
+from tests.simulation import releases
 from tests.simulation.clients import FaultyConsumer, FaultyProducer, FaultyTables
 from tests.simulation.world import Actor, Killed, Process, World
 
 EVENTS, PREDICTIONS, LETTERS = "s.events", "s.predictions", "s.dead-letters"
+RELEASES = "s.releases"
 TABLES = {EVENTS: "events", PREDICTIONS: "predictions", LETTERS: "dead_letters"}
 ROUTE = Route(EVENTS, PREDICTIONS, LETTERS)
 SCORERS, SINKS = "s-scorer", "s-sink"
@@ -68,7 +70,7 @@ class NoWatchdog(Watchdog):
 
 
 class NamingPlan(ScoringPlan):
-    """A prediction is the name of its event; poison is refused."""
+    """A prediction names its event and the release that answered; poison is refused."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -79,7 +81,9 @@ class NamingPlan(ScoringPlan):
             raise DependencyUnavailable("registry", "it does not answer")
         bad = [row for row, value in enumerate(records.values) if value == POISON]
         good = np.setdiff1d(np.arange(len(records)), bad)
-        names = [f"{records.partitions[row]}/{records.offsets[row]}".encode() for row in good]
+        number = lineup.number if lineup else 0
+        places = zip(records.partitions[good], records.offsets[good], strict=True)
+        names = [f"{partition}/{offset}/{number}".encode() for partition, offset in places]
         refusals = tuple(Refusal(row, Stage.DECODE, "poison", "it is poison") for row in bad)
         return Answers(good, names, refusals, np.full(len(records), 1), np.zeros(len(good)), {})  # type: ignore[arg-type]
 
@@ -121,8 +125,10 @@ def scorer(world: World, size: Size, slot: int) -> Callable[[Actor], None]:
         )
         publisher.open()
         assignment = Assignment(_consumer(world, process, size, SCORERS, slot))
-        bundle = cast(Bundle, SimpleNamespace(name="model", version="1"))
-        program = Scorer(NamingPlan(world), publisher, assignment, ROUTE, bundle, settings)
+        bundle = cast(Bundle, SimpleNamespace(name="model", version="1", digest="sha256:0"))
+        rota = releases.rota(world, process, f"{SCORERS}-{slot}")
+        parts = (NamingPlan(world), publisher, assignment, ROUTE, bundle, settings)
+        program = Scorer(*parts, rota)
         try:
             Loop(assignment, program, process.stop).run()
         finally:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from consumers import loop
 from millstream.doubles.log import Transaction
 from millstream.settings import KafkaSettings, SinkSettings
-from tests.simulation import audit, programs
+from tests.simulation import audit, programs, releases
 from tests.simulation.programs import EVENTS, LETTERS, POISON, PREDICTIONS, SCORERS, SINKS, Size
 from tests.simulation.world import Actor, Odds, World
 
@@ -51,6 +51,7 @@ def _simulate(world: World, seed: int) -> Outcome:
     faults_s = dice.uniform(3, 12)
     has_holes = dice.random() < 0.3
     _publish(world, published, faults_s, has_holes)
+    releases.decide(world, partitions, faults_s)
     size = _size(world)
     for slot in range(dice.choice([1, 1, 2, 3])):
         world.spawn(f"scorer-{slot}", programs.scorer(world, size, slot))
@@ -72,6 +73,7 @@ def _simulate(world: World, seed: int) -> Outcome:
     while world.programs() and world.now < deadline and world.failure is None:
         world.sleep(0.5)
     found = audit.problems(world.kafka, world.tables, published)
+    found += releases.problems(world, audit.answered(world.kafka, published))
     found += [f"{actor.name} does not leave" for actor in world.programs()]
     if world.failure is not None:
         found.insert(0, f"{type(world.failure).__name__}: {world.failure}")

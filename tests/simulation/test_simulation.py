@@ -65,8 +65,10 @@ def test_every_kind_of_fault_happens() -> None:
         "outage",
         "produce refused",
         "refused call",
+        "release fails",
         "slow commit",
         "stop",
         "swallow",
+        "switch",
         "twin",
     }
