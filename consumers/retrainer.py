@@ -168,7 +168,7 @@ class Retrainer:
             raise InvariantBroken(
                 f"retraining {attempt.number} of {self._journal.log.stream} has done every stage "
                 "and is not over",
-                "Look at it with `millstream retrain log`",
+                "Look at it with `millstream retrainings`",
             )
         if self._mine != (attempt.id, stage):
             attempt = self._start(attempt, stage, attempt.begun if attempt.running else {})

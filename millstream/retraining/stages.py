@@ -222,7 +222,7 @@ class Log:
             raise InvariantBroken(
                 f"{self.stream}.retraining: attempt {step.number} has {step.stage} {step.status}, "
                 f"but {wrong}",
-                "Look at it with `millstream retrain log`; if two streams of one name share a "
+                "Look at it with `millstream retrainings`; if two streams of one name share a "
                 "broker, rename one",
             )
         if step.status is Status.STARTED:

@@ -21,7 +21,7 @@ def table(**values: object) -> RetrainTable:
 def kinds(triggers: Triggers, *readings: Readings) -> list[Trigger | None]:
     """What each reading asks for."""
     fired: list[Fired | None] = [triggers.fire(each) for each in readings]
-    return [each and each.trigger for each in fired]
+    return [None if each is None else each.trigger for each in fired]
 
 
 def accuracies(*values: float) -> list[Readings]:
