@@ -53,7 +53,6 @@ def optimise(  # noqa: PLR0913, PLR0917 - one parameter for each option
     from datetime import UTC, datetime
 
     from millstream.models.bundle import Bundle
-    from millstream.models.tuning import this_machine
     from millstream.optimise.compare import Bench, Gate
     from millstream.optimise.variants import ALL, Order
     from millstream.optimise.variants import optimise as make
@@ -76,7 +75,7 @@ def optimise(  # noqa: PLR0913, PLR0917 - one parameter for each option
         own,
         found,
         Order(into, now, form or ALL, Gate(flips_max, loss_max)),
-        Bench(this_machine(), time.perf_counter, now, seconds),
+        Bench(time.perf_counter, seconds),
         lambda name: typer.echo(f"{name} ...", err=True),
     )
     if json:

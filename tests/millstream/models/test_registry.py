@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -26,81 +28,85 @@ from tests.millstream.models.graphs import identity, one_node, written
 WORDS = st.sampled_from(["a", "b", "1", "v1.0", "x-y_z"])
 
 
-def test_any_sequence_of_writes_reads_back(tmp_path_factory: pytest.TempPathFactory) -> None:
+PROTOS = {"id": identity(), "neg": one_node("Neg")(), "abs": one_node("Abs")()}
+
+
+class Written(RuleBasedStateMachine):
+    """A registry beside what it should hold, as dictionaries."""
+
+    @initialize()
+    def start(self) -> None:
+        """Both are empty."""
+        self.root = Path(tempfile.mkdtemp(prefix="millstream-registry-"))
+        self.digests: dict[tuple[str, str], str] = {}
+        self.tags: dict[tuple[str, str], dict[str, str]] = {}
+        self.aliases: dict[tuple[str, str], str] = {}
+
+    @property
+    def registry(self) -> FolderRegistry:
+        """As another process would open it."""
+        return FolderRegistry(self.root / "models")
+
+    @rule(
+        name=WORDS,
+        version=WORDS,
+        model=st.sampled_from(sorted(PROTOS)),
+        tags=st.dictionaries(WORDS, st.text(max_size=20), max_size=2),
+    )
+    def add(self, name: str, version: str, model: str, tags: dict[str, str]) -> None:
+        """The first one stays."""
+        folder = self.root / "bundles" / f"{name},{version},{model}"
+        bundle = written(folder, PROTOS[model], name=name, version=version)
+        known = self.digests.get((name, version))
+        if known not in (None, bundle.digest):
+            with pytest.raises(BundleInvalid):
+                self.registry.add(folder, tags)
+            return
+        self.registry.add(folder, tags)
+        self.digests[name, version] = bundle.digest
+        if known is None:
+            self.tags[name, version] = dict(tags)
+
+    @rule(name=WORDS, version=WORDS, key=WORDS, value=st.text(max_size=20))
+    def tag(self, name: str, version: str, key: str, value: str) -> None:
+        """The last one stays."""
+        if (name, version) not in self.digests:
+            with pytest.raises(BundleInvalid):
+                self.registry.tag(name, version, key, value)
+            return
+        self.registry.tag(name, version, key, value)
+        self.tags[name, version][key] = value
+
+    @rule(name=WORDS, alias=WORDS, version=WORDS)
+    def alias(self, name: str, alias: str, version: str) -> None:
+        """The last one stays."""
+        if (name, version) not in self.digests:
+            with pytest.raises(BundleInvalid):
+                self.registry.set_alias(name, alias, version)
+            return
+        self.registry.set_alias(name, alias, version)
+        self.aliases[name, alias] = version
+
+    @invariant()
+    def holds_what_was_written(self) -> None:
+        """All of it, and nothing else."""
+        registry = self.registry
+        entries = [e for name in registry.names() for e in registry.versions(name)]
+        keys = [(e.reference.name, e.reference.version) for e in entries]
+        assert dict(zip(keys, (e.reference.digest for e in entries), strict=True)) == (self.digests)
+        assert dict(zip(keys, (e.tags for e in entries), strict=True)) == self.tags
+        for (name, alias), version in self.aliases.items():
+            found = registry.alias(name, alias)
+            assert found is not None
+            assert found.version == version
+
+    def teardown(self) -> None:
+        """Nothing is left."""
+        shutil.rmtree(self.root)
+
+
+def test_any_sequence_of_writes_reads_back() -> None:
     """Whatever is added, tagged and named, in any order, each time by a registry opened anew."""
-    protos = {"id": identity(), "neg": one_node("Neg")(), "abs": one_node("Abs")()}
-
-    class Written(RuleBasedStateMachine):
-        """A registry beside what it should hold, as dictionaries."""
-
-        @initialize()
-        def start(self) -> None:
-            """Both are empty."""
-            self.root = tmp_path_factory.mktemp("registry")
-            self.digests: dict[tuple[str, str], str] = {}
-            self.tags: dict[tuple[str, str], dict[str, str]] = {}
-            self.aliases: dict[tuple[str, str], str] = {}
-
-        @property
-        def registry(self) -> FolderRegistry:
-            """As another process would open it."""
-            return FolderRegistry(self.root / "models")
-
-        @rule(
-            name=WORDS,
-            version=WORDS,
-            model=st.sampled_from(sorted(protos)),
-            tags=st.dictionaries(WORDS, st.text(max_size=20), max_size=2),
-        )
-        def add(self, name: str, version: str, model: str, tags: dict[str, str]) -> None:
-            """The first one stays."""
-            folder = self.root / "bundles" / f"{name},{version},{model}"
-            bundle = written(folder, protos[model], name=name, version=version)
-            known = self.digests.get((name, version))
-            if known not in (None, bundle.digest):
-                with pytest.raises(BundleInvalid):
-                    self.registry.add(folder, tags)
-                return
-            self.registry.add(folder, tags)
-            self.digests[name, version] = bundle.digest
-            if known is None:
-                self.tags[name, version] = dict(tags)
-
-        @rule(name=WORDS, version=WORDS, key=WORDS, value=st.text(max_size=20))
-        def tag(self, name: str, version: str, key: str, value: str) -> None:
-            """The last one stays."""
-            if (name, version) not in self.digests:
-                with pytest.raises(BundleInvalid):
-                    self.registry.tag(name, version, key, value)
-                return
-            self.registry.tag(name, version, key, value)
-            self.tags[name, version][key] = value
-
-        @rule(name=WORDS, alias=WORDS, version=WORDS)
-        def alias(self, name: str, alias: str, version: str) -> None:
-            """The last one stays."""
-            if (name, version) not in self.digests:
-                with pytest.raises(BundleInvalid):
-                    self.registry.set_alias(name, alias, version)
-                return
-            self.registry.set_alias(name, alias, version)
-            self.aliases[name, alias] = version
-
-        @invariant()
-        def holds_what_was_written(self) -> None:
-            """All of it, and nothing else."""
-            registry = self.registry
-            entries = [e for name in registry.names() for e in registry.versions(name)]
-            keys = [(e.reference.name, e.reference.version) for e in entries]
-            assert dict(zip(keys, (e.reference.digest for e in entries), strict=True)) == (
-                self.digests
-            )
-            assert dict(zip(keys, (e.tags for e in entries), strict=True)) == self.tags
-            for (name, alias), version in self.aliases.items():
-                found = registry.alias(name, alias)
-                assert found is not None
-                assert found.version == version
-
     run_state_machine_as_test(
         Written,
         settings=settings(

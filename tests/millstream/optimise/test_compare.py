@@ -57,7 +57,7 @@ def test_a_model_beside_itself_loses_nothing() -> None:
     assert found.increase == (0.0, 0.0, 0.0)
     assert found.passed
     kept_out = _compared(_odds(), _odds(), faster_min=1.2)
-    assert kept_out.against == ("no gain: 1.00 times as fast at best, 100% of the size",)
+    assert kept_out.against == ("no gain: 1.00 times as fast at 1,024 rows, 100% of the size",)
 
 
 def test_flips_and_losses_are_those_of_the_rows() -> None:
