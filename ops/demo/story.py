@@ -70,7 +70,8 @@ def look(warehouse: Warehouse, name: str) -> Seen:
         f"SELECT uniqExact(id) FROM {name}.incidents WHERE status = 'opened'"
     )
     alarms = warehouse.query(
-        f"SELECT detector, uniqExact(id) FROM {name}.drift WHERE status = 'alarm' GROUP BY detector"
+        "SELECT detector, uniqExact(source_partition, source_offset) "
+        f"FROM {name}.drift WHERE status = 'alarm' GROUP BY detector"
     )
     return Seen(
         sum(int(count) for _, _, count in accuracy),
