@@ -48,8 +48,10 @@ def test_rows_come_back_to_the_bit(tmp_path: Path) -> None:
     assert again.batch.schema == golden.batch.schema
     for name in ("s", "b"):
         assert again.batch.column(name).to_pylist() == golden.batch.column(name).to_pylist()
-    bits = [np.array(g.batch.column("n").fill_null(-1.0)).view(np.int64) for g in (golden, again)]
-    assert np.array_equal(*bits)
+    one, two = [
+        np.array(g.batch.column("n").fill_null(-1.0)).view(np.int64) for g in (golden, again)
+    ]
+    assert np.array_equal(one, two)
     assert again.batch.column("n").null_count == 1
     assert np.array_equal(golden.scores.view(np.int64), again.scores.view(np.int64))
     assert (again.kinds, again.refused) == (golden.kinds, golden.refused)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 import pyarrow as pa
 import pytest
@@ -36,7 +37,7 @@ class _Calibration(CalibrationDataReader):  # type: ignore[misc]
         x = np.column_stack([_rows().column(n) for n in NAMES]).astype(np.float32)
         self._batches = iter([{"x": x}])
 
-    def get_next(self) -> dict[str, np.ndarray] | None:  # type: ignore[type-arg]
+    def get_next(self) -> dict[str, npt.NDArray[np.float32]] | None:
         return next(self._batches, None)
 
 
