@@ -34,8 +34,11 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from consumers.answering import open_session
 from consumers.kafka import kafka_error
 from consumers.letters import Filed, Marks, TopicReader, Wanted, filed, read_letters, read_marks
+from consumers.lineups import releasable
 from consumers.publishers import SLOW_COMMIT_S, ExactlyOnce, Route, send
 from consumers.registry import Registry, subject_of
+from consumers.releases import read_timeline
+from consumers.topics import kinds_there
 from millstream.columnar import Encoder, arrow_schema, frame
 from millstream.contracts import contract
 from millstream.errors import ClientLost, Refusal
@@ -227,7 +230,7 @@ def run_redrive(
     run again: what was published is marked, and is not published twice.
     """
     registry = Registry(registry_settings)
-    plan = _plan(stream, registry, settings)
+    plan = _plan(stream, kafka, registry, settings)
     publisher = None if dry_run else RedrivePublisher(stream, kafka, settings)
     mark_schema_id = 0  # of a dry run: nothing is encoded
     try:
@@ -284,9 +287,15 @@ def _run(
     return account
 
 
-def _plan(stream: Stream, registry: Registry, settings: ScorerSettings) -> ScoringPlan:
-    """As the scorer's. Its predictions are thrown away, so their schema needs no id."""
-    bundle = Bundle.load(stream.bundle_path)
+def _plan(
+    stream: Stream, kafka: KafkaSettings, registry: Registry, settings: ScorerSettings
+) -> ScoringPlan:
+    """As the scorer's, with the champion that was released last. Its predictions are thrown away,
+    so their schema needs no id."""
+    released = None
+    if "releases" in kinds_there(stream, kafka):
+        released = read_timeline(stream, kafka, registry.schema).newest
+    bundle = releasable(stream, released.champion) if released else Bundle.load(stream.bundle_path)
     require_fit(stream, bundle)
     session = open_session(stream, bundle, settings)
     return ScoringPlan(stream, bundle, session, registry.schema, 0, lambda: time.time_ns() // 1000)

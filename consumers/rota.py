@@ -106,13 +106,16 @@ class Rota:
             return Shift(((None, self._need(0)),))
         switches = self._switches(records, numbers)
         timeline = self.timeline.with_switches(switches) if switches else self.timeline
+        rows = {number: np.flatnonzero(records.partitions == number) for number in numbers}
+        # a partition's offsets ascend: its first and its last one tell whether it is cut
+        ends = {p: timeline.numbers(p, records.offsets[at[[0, -1]]]) for p, at in rows.items()}
+        first = int(ends[numbers[0]][0])
+        if all((found == first).all() for found in ends.values()):
+            return Shift(((None, self._need(first, timeline)),), switches)
         who = np.empty(len(records), np.int64)
-        for number in numbers:
-            mine = records.partitions == number
-            who[mine] = timeline.numbers(number, records.offsets[mine])
+        for number, at in rows.items():
+            who[at] = timeline.numbers(number, records.offsets[at])
         several = np.unique(who).tolist()
-        if len(several) == 1:
-            return Shift(((None, self._need(several[0], timeline)),), switches)
         parts = ((np.flatnonzero(who == n), self._need(n, timeline)) for n in several)
         return Shift(tuple(parts), switches)
 

@@ -24,6 +24,7 @@ class Cluster(Protocol):
     def create_topic(self, name: str, partitions: int) -> None: ...
     def producer(self, transactional_id: str) -> Producer: ...
     def consumer(self, group: str, instance: str | None = None) -> Consumer: ...
+    def alone(self, isolation: str) -> Consumer: ...
 
 
 class Memory:
@@ -44,6 +45,10 @@ class Memory:
         return cast(
             Consumer, MemoryConsumer(self._kafka, _consumer(KafkaSettings(), group, instance))
         )
+
+    def alone(self, isolation: str) -> Consumer:
+        config = _consumer(KafkaSettings(), "alone", None) | _alone(isolation)
+        return cast(Consumer, MemoryConsumer(self._kafka, config))
 
     def _sleep(self, seconds: float) -> None:
         self._now += seconds
@@ -66,6 +71,14 @@ class Real:
 
     def consumer(self, group: str, instance: str | None = None) -> Consumer:
         return Consumer(_consumer(self._settings, group, instance) | {"log_level": 0})
+
+    def alone(self, isolation: str) -> Consumer:
+        config = _consumer(self._settings, "alone", None) | _alone(isolation)
+        return Consumer(config | {"log_level": 0})
+
+
+def _alone(isolation: str) -> dict[str, Any]:
+    return {"isolation.level": isolation, "enable.partition.eof": True}
 
 
 def _consumer(settings: KafkaSettings, group: str, instance: str | None) -> dict[str, Any]:

@@ -314,3 +314,38 @@ def test_an_assignment_may_name_its_offsets(
     reader.until(lambda: reader.offsets(0) != [])
     assert reader.offsets(0) == [2]
     consumer.close()
+
+
+def test_a_reader_without_a_group_is_told_of_ends(
+    cluster: Cluster, topic: str, producer: Producer
+) -> None:
+    """Where a partition was read to its end, an error says so; its offset is behind the marker of
+    the last transaction, and stops before an open one, whose end the watermark of read_uncommitted
+    already tells."""
+    commit(producer, topic, b"a")
+    producer.begin_transaction()
+    write(producer, topic, b"b")
+    reader, watcher = cluster.alone("read_committed"), cluster.alone("read_uncommitted")
+    reader.assign([TopicPartition(topic, 0, OFFSET_BEGINNING)])
+    assert watcher.get_watermark_offsets(TopicPartition(topic, 0), timeout=15) == (0, 3)
+    assert _ends(reader, 2) == (b"a", 2)
+    producer.commit_transaction(30)
+    assert _ends(reader, 4) == (b"b", 4)
+    reader.close()
+    watcher.close()
+
+
+def _ends(consumer: Consumer, at: int) -> tuple[bytes | None, int]:
+    """The last value before the end is told at this offset, or behind it."""
+    value = None
+    for _ in range(200):
+        record = consumer.poll(0.1)
+        if record is None:
+            continue
+        error = record.error()
+        if error is None:
+            value = record.value()
+        elif error.code() == KafkaError._PARTITION_EOF and (record.offset() or 0) >= at:
+            assert value is None or isinstance(value, bytes)
+            return value, record.offset() or 0
+    raise AssertionError("no end was told")

@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 
-from consumers.publishers import ExactlyOnce, Output, Route
+from consumers.publishers import SLOW_COMMIT_S, ExactlyOnce, Extra, Output, Route
 from millstream.doubles.broker import Kafka
 from millstream.doubles.consumer import MemoryConsumer
 from millstream.doubles.producer import MemoryProducer
@@ -49,3 +49,29 @@ def test_no_error_leaves_a_transaction_open() -> None:
     member.poll(0)
     publisher.publish(output, cast(Consumer, member))
     assert len(log.visible()) == 1
+
+
+def test_a_slow_commit_of_a_note_replaces_the_producer_too() -> None:
+    """Its late EndTxn would commit half of the next batch: a dead letter came twice (seed 74)."""
+    times = iter([0.0, SLOW_COMMIT_S + 1, 10.0, 10.0])
+    kafka = Kafka(lambda: 0.0, lambda seconds: None)
+    kafka.create_topic("r", 1)
+
+    def client(config: dict[str, Any]) -> Producer:
+        return cast(Producer, MemoryProducer(kafka, config))
+
+    publisher = ExactlyOnce(
+        KafkaSettings(),
+        ScorerSettings(),
+        "g",
+        Route("e", "p", "d"),
+        client,
+        NoWatchdog(),
+        lambda: next(times),
+    )
+    publisher.open()
+    before = kafka.slots["g-0"].epoch
+    for _ in range(2):
+        publisher.note([Extra("r", [0], [b"key"], [b"failed"])])
+    assert kafka.slots["g-0"].epoch == before + 1
+    assert len(kafka.logs[("r", 0)].visible()) == 2
