@@ -54,7 +54,7 @@ class Parts:
     kafka: embedded, real (started here), or host:port of one that runs already.
     registry, warehouse: embedded, or the URL of one that runs already.
     scorers: how many, each with a slot of its own. watch: whether outcomes are joined and the
-    stream is watched for drift.
+    stream is watched for drift. retrain: whether models are retrained.
     """
 
     kafka: Literal["embedded", "real"] | str = "embedded"
@@ -62,6 +62,7 @@ class Parts:
     warehouse: Literal["embedded"] | str = "embedded"
     scorers: int = 1
     watch: bool = False
+    retrain: bool = False
 
 
 @dataclass(slots=True)
@@ -136,6 +137,8 @@ class Stack:
         names = ["sink", "join", "watch"] if self._parts.watch else ["sink"]
         for name in names:
             self._add_program(name, [name, str(self.stream.path)])
+        if self._parts.retrain:
+            self._add_program("retrain", ["retrain", str(self.stream.path)])
         if self.is_telling:
             self._add_program("alerts", ["alerts", "run", str(self.stream.path)])
         for running in self.programs.values():

@@ -54,13 +54,16 @@ def up(
 def demo(
     events: Annotated[int | None, typer.Option(min=1, help="Stop after so many events.")] = None,
     seconds: Annotated[float | None, typer.Option(min=1, help="Stop after so long.")] = None,
-    rate: Annotated[float, typer.Option(min=1, help="Events a second.")] = 2_000,
+    rate: Annotated[
+        float | None, typer.Option(min=1, help="Events a second; else 2,000, drift 500.")
+    ] = None,
     kafka: Annotated[str, typer.Option(help="embedded, or real (needs Java and Maven).")] = (
         "embedded"
     ),
     folder: Annotated[Path, typer.Option(help="Data and logs; emptied first.")] = Path(".run/demo"),
     story: Annotated[
-        str | None, typer.Option(help="concept: the rule changes, and the drift watch says so.")
+        str | None,
+        typer.Option(help="concept: the rule changes, the watch says so. drift: a model follows."),
     ] = None,
 ) -> None:
     """Show the whole main job: loan applications are published, scored, and kept in ClickHouse.
@@ -70,7 +73,9 @@ def demo(
     with a summary read back from ClickHouse. Exit code 0 only if every event has one prediction.
     --story concept runs join and watch too, on 24,000 events whose rule changes in the middle:
     exit code 0 only if accuracy fell, one incident was opened as a concept change, and no input
-    raised an alarm.
+    raised an alarm. --story drift runs the retrainer too, until a new model was proven, tried and
+    promoted and has answered for a while: exit code 0 only if accuracy is back, every prediction is
+    by the model that answered at its offset, and verify is clean.
 
     Example: millstream demo --events 20000 --kafka real
     """
@@ -83,14 +88,18 @@ def demo(
             "the demo needs the examples and the training libraries, which are not installed",
             "Run `make demo` in a clone of the project",
         )
-    if story is not None:
+    if story is not None and (events is not None or seconds is not None):
+        raise OperatorNeeded("a story has its own length", "Leave --events and --seconds out")
+    if story == "concept":
         from ops.demo.story import run_story
 
-        if story != "concept":
-            raise OperatorNeeded(f"there is no story {story}", "Choose --story concept")
-        if events is not None or seconds is not None:
-            raise OperatorNeeded("a story has its own length", "Leave --events and --seconds out")
-        raise typer.Exit(run_story(folder, kafka, rate))
+        raise typer.Exit(run_story(folder, kafka, rate or 2_000))
+    if story == "drift":
+        from ops.demo.drift_story import RATE, run_drift_story
+
+        raise typer.Exit(run_drift_story(folder, kafka, rate or RATE))
+    if story is not None:
+        raise OperatorNeeded(f"there is no story {story}", "Choose --story concept or drift")
     from ops.demo.run import run_demo
 
-    raise typer.Exit(run_demo(folder, kafka, rate, events, seconds))
+    raise typer.Exit(run_demo(folder, kafka, rate or 2_000, events, seconds))
