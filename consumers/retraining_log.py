@@ -68,11 +68,12 @@ class Journal:
                 self.log.add(step)
 
     def write(self, step: Step) -> Attempt:
-        """Returns when it is durable. Raises ClientLost where another retrainer has taken over."""
-        attempt = self.log.add(step)
+        """Returns when it is durable. Raises ClientLost where another retrainer has taken over,
+        DependencyUnavailable where nothing of it was written."""
+        self.log.after(step)  # what cannot follow is never written
         key, value = step.key.encode(), self._writer.values([step])[0]
         self._publisher.note([Extra(self._topic, [0], [key], [value])])
-        return attempt
+        return self.log.add(step)
 
     def close(self) -> None:
         if self._follower is not None:

@@ -195,14 +195,17 @@ class Log:
         return self._attempts[name]
 
     def add(self, step: Step) -> Attempt:
-        """One record; a repeat of what is known changes nothing. Raises InvariantBroken where it
-        cannot follow what was there: two retrainers wrote, or records are missing."""
+        """One record; a repeat of what is known changes nothing. Raises as `after`."""
+        made = self._attempts[step.attempt] = self.after(step)
+        return made
+
+    def after(self, step: Step) -> Attempt:
+        """The attempt as this record would leave it. Raises InvariantBroken where it cannot follow
+        what was there: two retrainers wrote, or records are missing."""
         known = self._attempts.get(step.attempt)
         if known is None:
             known = Attempt(step.attempt, step.number, step.trigger, step.reason, step.at_us)
-        made = self._moved(known, step)
-        self._attempts[step.attempt] = made
-        return made
+        return self._moved(known, step)
 
     def _moved(self, known: Attempt, step: Step) -> Attempt:
         known_end = known.over is not None and step.status is Status.OVER
