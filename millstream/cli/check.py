@@ -107,6 +107,8 @@ def _schemas(stream: Stream, registry: str | None) -> Iterator[Problem]:
         f"{stream.topic('events')}-value": stream.schema_of_event.text,
         f"{stream.topic('predictions')}-value": contract("prediction").text,
         f"{stream.topic('labelled')}-value": contract("labelled").text,
+        f"{stream.topic('releases')}-value": contract("release").text,
+        f"{stream.topic('shadows')}-value": contract("shadow").text,
     }
     for subject, schema in wanted.items():
         for reason in client.compatible(subject, schema):

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from consumers.registry import Registry
     from consumers.releasing import Progress
     from millstream.releases.decide import Wanted
-    from millstream.releases.release import Effective, Release
+    from millstream.releases.release import Effective, Entry, Release
     from millstream.releases.timeline import Timeline
     from millstream.settings import KafkaSettings
     from millstream.stream import Stream
@@ -141,7 +141,8 @@ def releases(
     stream, client = Stream.load(path), _client(registry)
     timeline = read_timeline(stream, kafka_settings(kafka), client.schema)
     if as_json:
-        for entry in (*timeline.releases, *timeline.switches, *timeline.failures):
+        found: list[Entry] = [*timeline.releases, *timeline.switches, *timeline.failures]
+        for entry in found:
             typer.echo(json.dumps(entry.fields()))
         return
     for each in timeline.releases:

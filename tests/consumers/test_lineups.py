@@ -55,7 +55,7 @@ def second(stream: Stream) -> ModelReference:
 
 def until(lineups: Lineups, done: Callable[[], bool]) -> list[tuple[int, str]]:
     """Collect until then; the problems, by release."""
-    problems = []
+    problems: list[tuple[int, str]] = []
     deadline = time.monotonic() + WAIT_S
     while not done():
         assert time.monotonic() < deadline, problems

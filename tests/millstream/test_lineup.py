@@ -97,7 +97,8 @@ def shadows(of: Answers) -> list[dict[str, Any]]:
 
 def keys_of_challenger(bundle: Bundle, share: float) -> list[bool]:
     """Which of the COUNT events a canary answers."""
-    return route([f"k{n}".encode() for n in range(COUNT)], share, bundle.digest).tolist()
+    keys: list[bytes | None] = [f"k{n}".encode() for n in range(COUNT)]
+    return [bool(inside) for inside in route(keys, share, bundle.digest)]
 
 
 def test_a_canary_answers_its_keys_and_the_other_side_is_kept(loans: Loans, other: Bundle) -> None:

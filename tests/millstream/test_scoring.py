@@ -28,8 +28,7 @@ from millstream.stream import Stream
 from tests.streams import LOANS, Loans, applications, bundle_of, framed, make_loans, matrix
 
 NOW_US = 1_704_067_260_000_000
-PUBLISHED_US = NOW_US - 100_000
-PREDICTION_ID = 9
+PUBLISHED_US, PREDICTION_ID = NOW_US - 100_000, 9
 _EVENT: dict[str, Any] = json.loads((LOANS / "event.v1.avsc").read_text("utf-8"))
 _OURS, _WIDER, _NULLABLE, _FOREIGN, _MILLIS, _UNKNOWN, _DOWN = 1, 2, 3, 4, 5, 77, 78
 
@@ -82,13 +81,14 @@ def records(
     timestamps_us: int = PUBLISHED_US,
 ) -> Records:
     """As if consumed: two partitions in turn, offsets from 100."""
-    count = len(values)
-    named = list(keys) if keys is not None else [b"A"] * count
+    numbers = np.arange(len(values), dtype=np.int64)
     return Records(
-        *("loans.events", list(values), named),
-        (np.arange(count) % 2).astype(np.int32),
-        100 + np.arange(count, dtype=np.int64) // 2,
-        np.full(count, timestamps_us, np.int64),
+        "loans.events",
+        list(values),
+        list(keys) if keys is not None else [b"A"] * len(values),
+        (numbers % 2).astype(np.int32),
+        100 + numbers // 2,
+        np.full(len(values), timestamps_us, np.int64),
         {},
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -112,9 +113,10 @@ def rota(world: World, process: Process, name: str) -> Rota | None:
     partitions = [number for _, number in world.kafka.partitions(TOPIC)]
     if not partitions:
         return None
-    readers = [cast(Consumer, Quiet(world, name, kind)) for kind in ("read_committed", "read_un")]
+    reads, marks = Quiet(world, name, "read_committed"), Quiet(world, name, "read_uncommitted")
     reader = Reader(lambda _: contract("release").text)
-    log = ReleaseLog(TOPIC, partitions, reader, *readers, lambda: world.now)
+    clients = cast(Consumer, reads), cast(Consumer, marks)
+    log = ReleaseLog(TOPIC, partitions, reader, *clients, lambda: world.now)
     clerk = Clerk(_STREAM, name, Writer(1), len(partitions), None, lambda: int(world.now * 1e6))
     made = Rota(log, VirtualLoader(world), clerk, lambda records: records.timestamps_us)
     made.begin(len(partitions))
@@ -141,7 +143,11 @@ def decide(world: World, partitions: int, faults_s: float) -> None:
         model = ModelReference("m", str(number), f"sha256:{number:064x}")
         made = Release(f"r{number}", number, "s", Kind.RELEASE, model, effective=effective)
         key, value = made.key.encode(), writer.value(made)
-        world.later(at, lambda k=key, v=value: world.kafka.append((TOPIC, 0), k, v))  # type: ignore[misc]
+        world.later(at, partial(_write, world, key, value))
+
+
+def _write(world: World, key: bytes, value: bytes) -> None:
+    world.kafka.append((TOPIC, 0), key, value)
 
 
 def problems(world: World, answered: dict[int, list[tuple[int, int]]]) -> list[str]:

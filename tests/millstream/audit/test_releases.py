@@ -32,7 +32,8 @@ def timeline() -> Timeline:
 def wrong(answered: dict[int, Named], always: tuple[Named, ...] = ()) -> list[int]:
     """The offsets that are named."""
     offsets = np.array(list(answered), np.int64)
-    return wrong_side(timeline(), 0, offsets, list(answered.values()), always).tolist()
+    found: list[int] = wrong_side(timeline(), 0, offsets, list(answered.values()), always).tolist()
+    return found
 
 
 def test_what_its_release_let_answer_is_right() -> None:

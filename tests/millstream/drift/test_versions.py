@@ -75,10 +75,16 @@ def test_the_watch_reads_switches_off_their_topic(tmp_path: Path) -> None:
     made = Watch(stream, _schema_of, None, releases=True)
     assert made.topics[-1] == "loans.releases"
     canary = release(4, champion=model(2), challenger=model(3), canary_share=0.5)
-    values = [Writer(RELEASE).value(entry) for entry in (canary, Switch(canary, 1, 10))]
+    values: list[bytes | None] = [
+        Writer(RELEASE).value(entry) for entry in (canary, Switch(canary, 1, 10))
+    ]
     numbers = np.zeros(2, np.int32)
     batch = Records(
-        *("loans.releases", values, [b"a", b"b"], numbers, np.arange(2)),
+        "loans.releases",
+        values,
+        [b"a", b"b"],
+        numbers,
+        np.arange(2),
         np.array([START_US, START_US + 1]),
         {},
     )
