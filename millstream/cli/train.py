@@ -30,6 +30,23 @@ if TYPE_CHECKING:
     from millstream.training.train import Trained
 
 NONE = "none"
+Immature = Annotated[
+    bool, typer.Option("--immature", help="Take events whose labels are not all in, too.")
+]
+Embargo = Annotated[float, typer.Option(min=0, help="Seconds left out before the rows that judge.")]
+Against = Annotated[
+    str | None,
+    typer.Option(
+        help="Compared with: a bundle's folder, NAME@VERSION or none. Else it is the "
+        "registry's champion, else the stream's own bundle."
+    ),
+]
+FromFile = Annotated[
+    Path | None, typer.Option(help="Labelled rows of a CSV, JSON lines or Parquet file.")
+]
+TimeColumn = Annotated[
+    str | None, typer.Option(help="The file's column with the time. Else the event's field.")
+]
 _MEASURES = ("log_loss", "accuracy", "auc", "brier", "calibration_error", "f1", "mae", "rmse")
 
 
@@ -42,32 +59,18 @@ def train(  # noqa: PLR0913, PLR0917 - one parameter for each option
         list[str] | None,
         typer.Option(help="lightgbm, hist_gradient_boosting, logistic_regression, mlp. Else all."),
     ] = None,
-    from_file: Annotated[
-        Path | None, typer.Option(help="Labelled rows of a CSV, JSON lines or Parquet file.")
-    ] = None,
+    from_file: FromFile = None,
     label: Annotated[str, typer.Option(help="The file's column with what was true.")] = "label",
-    time_column: Annotated[
-        str | None, typer.Option(help="The file's column with the time. Else the event's field.")
-    ] = None,
+    time_column: TimeColumn = None,
     since: Annotated[
         str | None, typer.Option(help="Only events since: ISO 8601, UTC where it has no zone.")
     ] = None,
     until: Annotated[str | None, typer.Option(help="Only events before: as --since.")] = None,
     rows: Annotated[int, typer.Option(min=100, help="At most so many rows, the newest.")] = 200_000,
-    immature: Annotated[
-        bool, typer.Option("--immature", help="Take events whose labels are not all in, too.")
-    ] = False,
-    embargo: Annotated[
-        float, typer.Option(min=0, help="Seconds left out before the rows that judge.")
-    ] = 0.0,
+    immature: Immature = False,
+    embargo: Embargo = 0.0,
     seed: Annotated[int, typer.Option(min=0, help="Of every random choice.")] = 0,
-    champion: Annotated[
-        str | None,
-        typer.Option(
-            help="Compared with: a bundle's folder, NAME@VERSION or none. Else it is the "
-            "registry's champion, else the stream's own bundle."
-        ),
-    ] = None,
+    champion: Against = None,
     version: Annotated[str | None, typer.Option(help="Of the new model. Else the time.")] = None,
     out: Annotated[
         Path | None, typer.Option(help="Write the bundle here and register nothing.")
