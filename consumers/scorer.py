@@ -250,7 +250,9 @@ def run_scorer(
         publisher = _publisher(stream, kafka, settings, group, route)
         publisher.open()
         exits.callback(publisher.close)
-        consumer = Consumer(consumer_config(kafka, group, f"{group}-{settings.slot}"))
+        commits_itself = publisher.guarantee == AtLeastOnce.guarantee
+        config = consumer_config(kafka, group, f"{group}-{settings.slot}", commits_itself)
+        consumer = Consumer(config)
         assignment = Assignment(consumer)
         parts = (crew.plan, publisher, assignment, route, bundle, settings)
         scorer = Scorer(*parts, crew.rota)
