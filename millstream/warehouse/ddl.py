@@ -44,6 +44,9 @@ _LITERALS: dict[str, Callable[[Any], str]] = {
 } | dict.fromkeys(("int", "long", "float", "double"), repr)
 """Kind or logical type -> a default's text in SQL."""
 
+_TABLE = re.compile(r"(?:--[^\n]*\n|\s)*(?:CREATE|ALTER) TABLE (?:IF NOT EXISTS )?\w+\.(\w+)")
+_REPEATING = re.compile(r"(\w+)`?\s+LowCardinality\(")
+
 
 @dataclass(frozen=True, slots=True)
 class Migration:
@@ -86,6 +89,17 @@ def pending(applied: dict[str, str], wanted: list[Migration]) -> list[Migration]
                 "Migrations only go forward: restore its file and write the change as a new one",
             )
     return [step for step in wanted if step.name not in applied]
+
+
+def repeating_columns(stream: Stream, table: str) -> frozenset[str]:
+    """Those of a table's columns that ClickHouse keeps as numbers of a dictionary."""
+    found: set[str] = set()
+    for step in migrations(stream):
+        for statement in step.statements:
+            named = _TABLE.match(statement)
+            if named is not None and named.group(1) == table:
+                found |= set(_REPEATING.findall(statement))
+    return frozenset(found)
 
 
 def event_columns(stream: Stream) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
@@ -18,7 +18,7 @@ from millstream.errors import ContractMismatch, RecordRefused, Refusal, Stage
 from millstream.letters import from_headers
 from millstream.records import SCHEMA_ID_MAX, TIME_US_MAX, TIME_US_MIN, Records
 from millstream.stream import Stream
-from millstream.warehouse.ddl import event_columns
+from millstream.warehouse.ddl import event_columns, repeating_columns
 
 _TIME = pa.timestamp("us", "UTC")
 _US = {"ms": 1_000, "us": 1}
@@ -42,7 +42,8 @@ class AvroRows:
     """Rows of a topic whose values are framed Avro.
 
     columns: the reader's fields that become columns. keep_bytes: whether the bytes of an unreadable
-    record are kept. keep_key: whether its Kafka key is.
+    record are kept. keep_key: whether its Kafka key is. repeating: texts that go to ClickHouse as a
+    dictionary, as it keeps them.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class AvroRows:
         *,
         keep_bytes: bool = True,
         keep_key: bool = True,
+        repeating: Collection[str] = (),
     ) -> None:
         self.table = table
         self._reader = reader
@@ -63,6 +65,11 @@ class AvroRows:
         self._decoders: dict[int, Decoder | RecordRefused] = {}
         self._keep_bytes = keep_bytes
         self._keep_key = keep_key
+        self._repeating = {
+            field.name
+            for field in self._fields
+            if field.name in repeating and pa.types.is_string(field.type)
+        }
 
     def rows(self, records: Records) -> pa.Table:
         count = len(records)
@@ -78,24 +85,24 @@ class AvroRows:
                     Refusal(int(r), decoder.stage, decoder.name, decoder.reason) for r in group
                 ]
                 continue
-            values = [records.values[row] for row in group]
-            decoded = decoder.decode(values, skip=FRAME_BYTES)
+            whole = len(group) == count
+            values = records.values if whole else [records.values[row] for row in group]
+            decoded = decoder.decode(values, skip=FRAME_BYTES)  # type: ignore[arg-type]
             refusals += [replace(r, row=int(group[r.row])) for r in decoded.refusals]
             names = [field.name for field in self._fields]
             parts.append(pa.Table.from_batches([decoded.columns]).select(names))
             places.append(group[decoded.rows])
         table = _storable(self._spread(parts, places, count))
-        keys: Sequence[bytes | None] = records.keys if self._keep_key else [b""] * count
-        unreadable = np.full(count, "", object)
-        for refusal in refusals:
-            unreadable[refusal.row] = refusal.name
-        shown = [
-            value if bad and self._keep_bytes else b""
-            for value, bad in zip(records.values, unreadable, strict=True)
-        ]
-        for name, column in coordinates(records, keys, shown, unreadable).items():
-            table = table.append_column(name, column)
-        return table.append_column("kafka_schema_id", pa.array(schema_ids))
+        unreadable = {refusal.row: refusal.name for refusal in refusals}
+        columns = dict(zip(table.column_names, table.columns, strict=True))
+        columns |= {name: _repeated(columns[name]) for name in self._repeating}
+        columns |= coordinates(
+            records,
+            records.keys if self._keep_key else None,
+            [(row, records.values[row]) for row in unreadable] if self._keep_bytes else [],
+            unreadable,
+        )
+        return pa.table(columns | {"kafka_schema_id": pa.array(schema_ids)})
 
     def _decoder(self, schema_id: int) -> Decoder | RecordRefused:
         known = self._decoders.get(schema_id)
@@ -142,7 +149,7 @@ class LetterRows:
 
     def rows(self, records: Records) -> pa.Table:
         count = len(records)
-        unreadable = np.full(count, "", object)
+        unreadable: dict[int, str] = {}
         columns: dict[str, list[object]] = {name: [None] * count for name in self._types}
         for row in range(count):
             try:
@@ -154,12 +161,13 @@ class LetterRows:
                 column[row] = getattr(letter, name)
         columns["refused_at"] = [_iso_time(text) for text in columns["refused_at"]]
         arrays = {name: pa.array(values, self._types[name]) for name, values in columns.items()}
-        table = pa.table(arrays)
-        shown: Sequence[bytes | None] = records.values if self._keep_bytes else [b""] * count
-        keys: Sequence[bytes | None] = records.keys if self._keep_key else [b""] * count
-        for name, column in coordinates(records, keys, shown, unreadable).items():
-            table = table.append_column(name, column)
-        return table
+        arrays |= coordinates(
+            records,
+            records.keys if self._keep_key else None,
+            list(enumerate(records.values)) if self._keep_bytes else [],
+            unreadable,
+        )
+        return pa.table(arrays)
 
 
 def row_makers(
@@ -198,6 +206,7 @@ def event_rows(stream: Stream, schema_of: Callable[[int], str]) -> AvroRows:
         schema_of,
         keep_bytes=not private,
         keep_key=stream.event.key not in private,
+        repeating=repeating_columns(stream, "events"),
     )
 
 
@@ -220,26 +229,61 @@ def contract_rows(stream: Stream, topic: Topic, schema_of: Callable[[int], str])
         schema_of,
         keep_bytes=not private,
         keep_key=event.key not in private,
+        repeating=repeating_columns(stream, topic.table),
     )
 
 
 def coordinates(
     records: Records,
-    keys: Sequence[bytes | None],
-    values: Sequence[bytes | None],
-    unreadable: npt.NDArray[np.object_],
+    keys: Sequence[bytes | None] | None,
+    values: Sequence[tuple[int, bytes | None]],
+    unreadable: Mapping[int, str],
 ) -> dict[str, pa.Array]:
-    """The columns that every table has of its Kafka record."""
+    """The columns that every table has of its Kafka record.
+
+    keys: None to keep none. values: those to keep, by row. unreadable: why, by row.
+    """
+    count = len(records)
     times = np.clip(records.timestamps_us, 0, TIME_US_MAX)
+    nothing = pa.repeat(pa.scalar(b""), count)
+    shown, reasons = nothing, _same("", count)
+    if values:
+        kept: list[bytes] = [b""] * count
+        for row, value in values:
+            kept[row] = value or b""
+        shown = pa.array(kept, pa.binary())
+    if unreadable:
+        names = [unreadable.get(row, "") for row in range(count)]
+        reasons = pa.array(names, pa.string()).dictionary_encode()
     return {
-        "kafka_topic": pa.array([records.topic] * len(records)),
+        "kafka_topic": _same(records.topic, count),
         "kafka_partition": pa.array(records.partitions),
         "kafka_offset": pa.array(records.offsets),
         "kafka_time": pa.array(times).cast(_TIME),
-        "kafka_key": pa.array([key or b"" for key in keys], pa.binary()),
-        "kafka_value": pa.array([value or b"" for value in values], pa.binary()),
-        "kafka_unreadable": pa.array(unreadable, pa.string()),
+        "kafka_key": nothing if keys is None else pa.array(keys, pa.binary()).fill_null(b""),
+        "kafka_value": shown,
+        "kafka_unreadable": reasons,
     }
+
+
+def _same(text: str, count: int) -> pa.DictionaryArray:
+    """One text in every row."""
+    return pa.DictionaryArray.from_arrays(np.zeros(count, np.int32), pa.array([text]))
+
+
+def _repeated(column: pa.ChunkedArray) -> pa.Array:
+    """A column of texts as a dictionary; one text in every row is found without hashing each."""
+    texts = column.combine_chunks()
+    texts = texts.chunk(0) if isinstance(texts, pa.ChunkedArray) else texts
+    if len(texts) and not texts.null_count and not texts.offset:
+        offsets = np.frombuffer(texts.buffers()[1], np.int32, len(texts) + 1)
+        size = int(offsets[1] - offsets[0])
+        data = np.frombuffer(texts.buffers()[2] or b"", np.uint8)[offsets[0] : offsets[-1]]
+        if (np.diff(offsets) == size).all():
+            each = data.reshape(len(texts), size)
+            if (each == each[0]).all():
+                return _same(texts[0].as_py(), len(texts))
+    return texts.dictionary_encode()
 
 
 def _storable(table: pa.Table) -> pa.Table:

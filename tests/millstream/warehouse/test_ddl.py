@@ -244,4 +244,4 @@ def test_every_table_of_the_table_of_topics_has_a_migration_of_its_name() -> Non
 def _coordinate_names() -> set[str]:
     numbers = np.empty(0, np.int64)
     empty = Records("t", [], [], np.empty(0, np.int32), numbers, numbers, {})
-    return set(coordinates(empty, [], [], np.empty(0, object)))
+    return set(coordinates(empty, [], [], {}))
