@@ -8,6 +8,8 @@ The steps, numbered as in ARCHITECTURE.md and in the tests' names:
   3. insert it, its token made of the mark and the attempt
   4. look: read the mark and count the range back
   5. only then count the block finished; Kafka's committed offset is for showing lag
+Steps 3 and 4 run beside the loop, of one partition never two at once, and are over before anything
+else is done with the partition: before it leaves, before it is read again, before the end.
 """
 
 from __future__ import annotations
@@ -16,13 +18,15 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from concurrent.futures import FIRST_COMPLETED, Executor, wait
 from dataclasses import dataclass, field
 
 import numpy as np
-import pyarrow as pa
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPartition
 
+from consumers.batch import by_partition
+from consumers.inserts import INSERTS_MAX, Try, UnderWay, WithinTheLoop, beside_the_loop
 from consumers.kafka import ask, consumer_config
 from consumers.loop import Assignment, Loop
 from consumers.registry import Registry
@@ -39,7 +43,6 @@ from millstream.warehouse.blocks import Block, Finding, Pending, Source, judge
 from millstream.warehouse.rows import RowMaker, row_makers
 
 RECORDS_MAX = 20_000
-BACKOFF_S_MIN, BACKOFF_S_MAX = 0.1, 10.0
 
 _log = logging.getLogger(__name__)
 
@@ -53,28 +56,11 @@ class Tally:
     repeats: int = 0
 
 
-@dataclass(slots=True)
-class _Try:
-    """A block that ClickHouse did not take at once.
-
-    attempt: in its token. due: the sink's clock when it may be tried again.
-    """
-
-    block: Block
-    attempt: int = 0
-    tries: int = 0
-    backoff_s: float = 0.0
-    due: float = 0.0
-
-    def count(self, now: float) -> None:
-        """One more try came to nothing."""
-        self.tries += 1
-        self.backoff_s = min(max(2 * self.backoff_s, BACKOFF_S_MIN), BACKOFF_S_MAX)
-        self.due = now + self.backoff_s
-
-
 class Sink:
-    """The loop's program: rows wait in `Pending` until they make a block, then become a part."""
+    """The loop's program: rows wait in `Pending` until they make a block, then become a part.
+
+    executor: where steps 3 and 4 run; None: within the loop.
+    """
 
     def __init__(
         self,
@@ -83,6 +69,7 @@ class Sink:
         assignment: Assignment,
         settings: SinkSettings,
         clock: Callable[[], float] = time.monotonic,
+        executor: Executor | None = None,
     ) -> None:
         self.topics = tuple(makers)
         self.guarded: frozenset[str] = frozenset()
@@ -94,7 +81,10 @@ class Sink:
         self._settings = settings
         self._clock = clock
         self._pending: dict[Partition, Pending] = {}
-        self._tries: dict[Partition, _Try] = {}
+        self._tries: dict[Partition, Try] = {}
+        self._executor = executor or WithinTheLoop()
+        self._under_way: dict[Partition, UnderWay] = {}
+        self._failure: BaseException | None = None
         self._is_paused = False
         self._crash = CrashPoint("sink", os.environ)
 
@@ -115,6 +105,7 @@ class Sink:
         return places
 
     def leave(self, partitions: list[Partition]) -> None:
+        self._let_end(partitions)
         for partition in partitions:
             self._pending.pop(partition, None)
             self._tries.pop(partition, None)
@@ -122,6 +113,7 @@ class Sink:
     def rewind(self) -> None:
         """Every owned partition back behind its mark; what waits is read again."""
         owned = sorted(self._assignment.positions.owned)
+        self._let_end(list(self._under_way))
         for pending in self._pending.values():
             pending.clear()
         self._tries.clear()
@@ -132,55 +124,88 @@ class Sink:
     def take(self, batch: list[Records]) -> None:
         """The records' rows, each to its partition's pending ones."""
         now = self._clock()
-        for records in batch:
+        for mixed in batch:
+            records = by_partition(mixed)
             table = self._makers[records.topic].rows(records)
-            for number in np.unique(records.partitions):
-                rows = table.filter(pa.array(records.partitions == number))
+            numbers, starts = np.unique(records.partitions, return_index=True)
+            ends = [*starts[1:], len(records)]
+            for number, start, end in zip(numbers, starts, ends, strict=True):
+                rows = table.slice(start, end - start)
                 self._pending[(records.topic, int(number))].add(rows, now)
 
     def idle(self) -> None:
         """Insert every block that is ripe, the oldest first; while one waits for ClickHouse,
         nothing more is fetched."""
+        if self._failure is not None:
+            raise self._failure
+        self._end_those_done()
         waiting = sorted(self._pending.items(), key=lambda item: item[1].since)
         held = sum(pending.bytes for _, pending in waiting)
         for partition, pending in waiting:
-            trying = self._tries.get(partition)
-            if trying is not None:
-                if self._clock() >= trying.due:
-                    self.insert(partition)
-            elif self._is_ripe(pending) or (pending.rows and held > self._settings.held_bytes_max):
-                before = pending.bytes
-                self.insert(partition)
-                held -= before - pending.bytes
+            under_way, trying = self._under_way.get(partition), self._tries.get(partition)
+            if under_way is not None:
+                behind = pending.rows - under_way.trying.block.rows.num_rows
+                if behind < self._settings.block_rows_max and held <= self._settings.held_bytes_max:
+                    continue
+                self._end(partition)  # the next block is there: reading waits for this one
+                trying = self._tries.get(partition)
+            is_due = (
+                self._clock() >= trying.due
+                if trying is not None
+                else self._is_ripe(pending)
+                or (pending.rows > 0 and held > self._settings.held_bytes_max)
+            )
+            if is_due:
+                held -= pending.bytes if trying is None else 0
+                self._begin(partition)
+                self._end_those_done()
         self._throttle()
 
     def drain(self) -> None:
         """Insert everything that waits, each block tried once; called at the end."""
         try:
+            landed = [self._end(partition) for partition in list(self._under_way)]
             for partition, pending in list(self._pending.items()):
-                while pending.rows:
-                    if not self.insert(partition):
-                        _log.warning("the rows that wait are read again at the next start")
-                        return
+                while all(landed) and pending.rows:
+                    landed.append(self.insert(partition))
+            if not all(landed):
+                _log.warning("the rows that wait are read again at the next start")
         except ClientLost:
             raise
         except DependencyUnavailable as why:
             _log.warning("%s; the rows that wait are read again at the next start", why)
 
     def insert(self, partition: Partition) -> bool:
-        """Steps 2 to 5 for the partition's first block, once.
+        """Steps 2 to 5 for the partition's first block, once; as `_end`."""
+        self._begin(partition)
+        return self._end(partition)
+
+    def _begin(self, partition: Partition) -> None:
+        """Step 2, then steps 3 and 4 beside the loop."""
+        while len(self._under_way) >= INSERTS_MAX:
+            wait([one.ended for one in self._under_way.values()], return_when=FIRST_COMPLETED)
+            self._end_those_done()
+        trying = self._tries.get(partition)
+        if trying is None:
+            trying = Try(self._pending[partition].cut(self._settings.block_rows_max))
+            self._crash.after(2)
+        ended = self._executor.submit(self._send, trying.block, trying.attempt)
+        self._under_way[partition] = UnderWay(trying, ended)
+
+    def _send(self, block: Block, attempt: int) -> tuple[bool, Finding | None]:
+        acknowledged = self._try_insert(block, attempt)
+        return acknowledged, self._look(block)
+
+    def _end(self, partition: Partition) -> bool:
+        """Wait for steps 3 and 4 of the partition's block; step 5.
 
         True: its rows are there, whoever wrote them. False: it is tried again when it is due; the
         loop polls meanwhile, so that the group counts us in and may take the partition away.
         Raises ClientLost where that was the last try.
         """
-        pending = self._pending[partition]
-        trying = self._tries.get(partition)
-        if trying is None:
-            trying = _Try(pending.cut(self._settings.block_rows_max))
-            self._crash.after(2)
-        acknowledged = self._try_insert(trying.block, trying.attempt)
-        finding = self._look(trying.block)
+        pending, under_way = self._pending[partition], self._under_way.pop(partition)
+        trying = under_way.trying
+        acknowledged, finding = under_way.ended.result()
         if finding is not None and finding is not Finding.ABSENT:
             self._tries.pop(partition, None)
             self._finish(pending, trying.block, finding)
@@ -207,6 +232,18 @@ class Sink:
             )
         self._tries[partition] = trying
         return False
+
+    def _end_those_done(self) -> None:
+        for partition in [p for p, one in self._under_way.items() if one.ended.done()]:
+            self._end(partition)
+
+    def _let_end(self, partitions: Iterable[Partition]) -> None:
+        """Wait until none of these has an insert under way. What it came to is left to whoever goes
+        on with the partition and reads its mark; what must end the process is raised by `idle`."""
+        ended = [self._under_way.pop(p).ended for p in partitions if p in self._under_way]
+        wait(ended)
+        for each in ended:
+            self._failure = self._failure or each.exception()
 
     def _throttle(self) -> None:
         """Back-pressure: while a block waits, the partitions are paused, so that what is in hand
@@ -315,6 +352,7 @@ def run_sink(
     process must be started again.
     """
     warehouse = Warehouse.connect(warehouse_settings)
+    executor = beside_the_loop()
     try:
         kinds = _kinds(stream, kafka)
         absent = {t.table for t in topic_table().values() if t.table and t.kind not in kinds}
@@ -324,13 +362,15 @@ def run_sink(
         group = f"{stream.name}-sink"
         consumer = Consumer(consumer_config(kafka, group, f"{group}-{settings.slot}"))
         assignment = Assignment(consumer)
-        sink = Sink(makers, Tables(warehouse, stream.name), assignment, settings)
+        tables = Tables(warehouse, stream.name)
+        sink = Sink(makers, tables, assignment, settings, executor=executor)
         _log.info("writing %s to database %s", ", ".join(makers), stream.name)
         if watch:
             watch(sink.tally)
         Loop(assignment, sink, stop).run()
         return sink.tally
     finally:
+        executor.shutdown()
         warehouse.close()
 
 

@@ -143,12 +143,16 @@ class Tables:
         return {int(partition): int(mark) for partition, mark in rows}
 
     def look(self, block: Block) -> Look:
-        """The mark of the block's source, and the rows in its range: one query, one snapshot."""
+        """The mark of the block's source, and the rows in its range: one query, one snapshot.
+
+        Asked from the block's first offset on, by the table's order: a mark below is None here, and
+        the rows that are older are not read, however many.
+        """
         source = block.source
         ((rows, mark, count),) = self._warehouse.query(
-            "SELECT count(), max(kafka_offset), countIf(kafka_offset >= {first:Int64} AND "
-            f"kafka_offset <= {{last:Int64}}) FROM {self._database}.{source.table} "
-            "WHERE kafka_topic = {topic:String} AND kafka_partition = {partition:Int32}",
+            "SELECT count(), max(kafka_offset), countIf(kafka_offset <= {last:Int64}) "
+            f"FROM {self._database}.{source.table} WHERE kafka_topic = {{topic:String}} "
+            "AND kafka_partition = {partition:Int32} AND kafka_offset >= {first:Int64}",
             topic=source.topic,
             partition=source.partition,
             first=block.first,

@@ -68,7 +68,8 @@ class Block:
 class Look:
     """What ClickHouse holds after an insert.
 
-    mark: highest offset of the source, None without rows. count: rows in the block's range.
+    mark: highest offset of the source; None where it has no rows, or may be where all of them are
+    below the block. count: rows in the block's range.
     """
 
     mark: int | None
