@@ -48,7 +48,13 @@ def test_fields_give_the_record_back(entry: Entry) -> None:
 )
 def test_what_contradicts_itself_is_refused(wrong: dict[str, Any], said: str) -> None:
     """With what is wrong, before anybody reads it."""
-    given: dict[str, Any] = {"number": 3, "id": "r3", "stream": "loans", "kind": "release", "champion": model(3)}
+    given: dict[str, Any] = {
+        "number": 3,
+        "id": "r3",
+        "stream": "loans",
+        "kind": "release",
+        "champion": model(3),
+    }
     with pytest.raises(ContractMismatch, match=said):
         Release(**given | wrong)
 
@@ -61,7 +67,12 @@ def test_only_a_share_makes_a_challenger_answer() -> None:
 
 def test_each_record_has_a_key_of_its_own() -> None:
     """So that compaction removes none of them."""
-    entries: list[Entry] = [CANARY, Switch(CANARY, 0, 5), Switch(CANARY, 1, 5), Failure(CANARY, "a", "x")]
+    entries: list[Entry] = [
+        CANARY,
+        Switch(CANARY, 0, 5),
+        Switch(CANARY, 1, 5),
+        Failure(CANARY, "a", "x"),
+    ]
     assert len({entry.key for entry in entries}) == 4
 
 
