@@ -115,9 +115,9 @@ class Policy:
             track.forget(end)
         while sum(rows for rows, _, _ in self._blocks) > self.settings.guard_rows:
             self._blocks.popleft()
-        gain, square = (sum(block[n] for block in self._blocks) for n in (1, 2))
+        rows, gain, square = (sum(block[n] for block in self._blocks) for n in (0, 1, 2))
         z = gain / square**0.5 if square else 0.0
-        if z >= self.settings.guard_z:
+        if z >= self.settings.guard_z and gain >= self.settings.guard_gain * rows:
             self._answers = 1
         elif z <= -self.settings.guard_z:
             self._answers = 0

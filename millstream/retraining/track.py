@@ -76,6 +76,9 @@ class PolicySettings:
     """Labelled rows on which the two tracks are compared. Too low flips; too high is late."""
     guard_z: float = 3.0
     """Standard errors by which one track must have done better than the one that answers."""
+    guard_gain: float = 0.03
+    """And by so much a row: losses come in bursts, which standard errors take for proof. Too low
+    leaves the narrow track by chance; too high stays with it where it is wrong."""
 
 
 class Track:
