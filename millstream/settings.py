@@ -101,7 +101,7 @@ class SinkSettings(_Settings):
 
     slot: Annotated[int, Field(ge=0)] = 0
     """Names this process among its group's. Two sinks with one slot fence each other."""
-    block_rows_max: Annotated[int, Field(ge=1, le=1_000_000)] = 50_000
+    block_rows_max: Annotated[int, Field(ge=1, le=1_000_000)] = 150_000
     """Too low makes many small parts; too high holds more memory per partition."""
     block_bytes_max: Annotated[int, Field(ge=1_024)] = 64_000_000
     """The same bound in bytes of Kafka values."""

@@ -35,6 +35,8 @@ def main(job: Job) -> None:
     config: dict[str, Any] = {
         "bootstrap.servers": job.bootstrap,
         "linger.ms": 5 if job.exactly_once else 2,
+        "retry.backoff.ms": 5,
+        "retry.backoff.max.ms": 100,
         "batch.num.messages": 10_000,
         "batch.size": 1_000_000,
         "compression.type": "lz4",

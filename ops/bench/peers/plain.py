@@ -58,6 +58,8 @@ def _producer(job: Job) -> Producer:
     config: dict[str, Any] = {
         "bootstrap.servers": job.bootstrap,
         "linger.ms": 5,
+        "retry.backoff.ms": 5,
+        "retry.backoff.max.ms": 100,
         "compression.type": "lz4",
         "enable.idempotence": True,
         "queue.buffering.max.messages": 200_000,
