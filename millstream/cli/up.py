@@ -12,7 +12,7 @@ from millstream.cli.options import StreamPath, log_to_stderr
 Part = "embedded, or the address of one that runs already."
 
 
-def up(
+def up(  # noqa: PLR0913, PLR0917 - one parameter for each option
     path: StreamPath,
     kafka: Annotated[
         str, typer.Option(help="embedded, real (started here), or HOST:PORT.")
@@ -22,6 +22,9 @@ def up(
     scorers: Annotated[int, typer.Option(min=1, help="How many scorers.")] = 1,
     watch: Annotated[
         bool, typer.Option("--watch", help="Join outcomes and watch for drift too.")
+    ] = False,
+    retrain: Annotated[
+        bool, typer.Option("--retrain", help="And retrain models, as [retrain] says.")
     ] = False,
     folder: Annotated[Path | None, typer.Option(help="Data and logs. Else .run/NAME.")] = None,
 ) -> None:
@@ -43,7 +46,8 @@ def up(
     stop = stop_requests()
     stream = Stream.load(path)
     where = folder or Path(".run") / stream.name
-    with Stack(stream, where, Parts(kafka, registry, warehouse, scorers, watch)) as stack:
+    parts = Parts(kafka, registry, warehouse, scorers, watch or retrain, retrain)
+    with Stack(stream, where, parts) as stack:
         typer.echo(f"{stream.name} is up; Ctrl-C stops it. In another shell:")
         for name, value in stack.environment.items():
             typer.echo(f"  export {name}={value}")
