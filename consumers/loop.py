@@ -1,7 +1,7 @@
 """The one poll loop of all consumers; a program says what happens to a batch.
 
-Nothing of a program runs inside a rebalance callback but `place`, so no transaction and no insert
-is ever open while partitions move.
+Nothing of a program runs inside a rebalance callback but `place` and `leave`: no transaction is
+open while partitions move, and no insert of a partition that leaves.
 """
 
 from __future__ import annotations
