@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from ops.registry.process import EmbeddedRegistry
 from tests.consumers.alert_world import MISSING, World, hook, make_world, told
 from tests.consumers.receivers import Http, wait_for
 from tests.consumers.warehouses import PASSWORD, serve
-from tests.millstream.alerts.alarms import NOON, SECOND, alarm
+from tests.millstream.alerts.alarms import SECOND, alarm
 
 QUICK = "[alerts]\ngroup_wait_s = 0\n"
 
@@ -183,7 +184,8 @@ def test_a_silence_holds_until_it_is_ended(world: World, http: Http) -> None:
         wait_for(lambda: told(http), "the other")
     assert [rule for rule, _, _ in told(http)] == ["other"]
     with world.running(**hook(http)):
-        world.write("silence", Silence("s1", rule, 0, NOON, "anna", "known"))
+        ended = time.time_ns() // 1_000  # now, as `alerts silence --end` does
+        world.write("silence", Silence("s1", rule, 0, ended, "anna", "known"))
         wait_for(lambda: len(told(http)) == 2, "what was silenced")
     assert [rule for rule, _, _ in told(http)] == ["other", "verify_lost"]
 
