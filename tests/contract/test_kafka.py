@@ -120,14 +120,17 @@ def test_an_aborted_transaction_leaves_a_hole(
 def test_the_end_that_is_told_is_the_end_that_may_be_read(
     topic: str, producer: Producer, join: Callable[..., Reader]
 ) -> None:
-    """get_watermark_offsets under read_committed stops before an open transaction."""
+    """get_watermark_offsets under read_committed stops before an open transaction, and goes on once
+    the broker has written its marker: a commit returns before that."""
     commit(producer, topic, b"a")
+    reader = join()
+    place = TopicPartition(topic, 0)
+    reader.until(lambda: reader.consumer.get_watermark_offsets(place, timeout=15) == (0, 2))
     producer.begin_transaction()
     write(producer, topic, b"b")
-    consumer = join().consumer
-    assert consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=15) == (0, 2)
+    assert reader.consumer.get_watermark_offsets(place, timeout=15) == (0, 2)
     producer.commit_transaction(30)
-    assert consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=15) == (0, 4)
+    reader.until(lambda: reader.consumer.get_watermark_offsets(place, timeout=15) == (0, 4))
 
 
 @pytest.mark.parametrize("ending", ["commit", "abort"])
