@@ -9,30 +9,35 @@ of each partition. Accuracy is back. All of it is asserted from what lies in Cli
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console, Group, RenderableType
-from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
 from consumers.warehouse import Warehouse
-from millstream.errors import SettingsInvalid
 from millstream.retraining.stages import Stage
 from millstream.stream import Stream
 from ops.demo.feed import Feed, story_batches
 from ops.demo.loans import write_profile, write_stream
-from ops.demo.story import BARS, BUCKET, FALL_MIN
+from ops.demo.play import (
+    BUCKET,
+    FALL_MIN,
+    Labelled,
+    Patience,
+    begin,
+    conclude,
+    follow,
+    labelled,
+    progress,
+    running,
+)
 from ops.process import stop_requests
 from ops.stack import Parts, Stack
 
@@ -54,17 +59,15 @@ canary_labels = 400
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(Labelled):
     """What ClickHouse has.
 
-    accuracy: of each BUCKET events. incidents: verdict and status, their newest revisions. steps:
-    stages that are done, of the newest retraining, and how it ended. switches: release, kind,
-    champion, challenger, partition, first offset. astray: predictions by a model that no release
-    names for their offset. renewed: events labelled behind the first promotion.
+    incidents: verdict and status, their newest revisions. steps: stages that are done, of the
+    newest retraining, and how it ended. switches: release, kind, champion, challenger, partition,
+    first offset. astray: predictions by a model that model_timeline does not name for their offset.
+    renewed: events labelled behind the first promotion.
     """
 
-    labelled: int = 0
-    accuracy: tuple[float, ...] = ()
     incidents: tuple[tuple[str, str], ...] = ()
     steps: tuple[tuple[str, str, str], ...] = ()
     switches: tuple[tuple[int, str, str, str, int, int], ...] = ()
@@ -76,19 +79,9 @@ class Seen:
         """Whether a retraining has ended with its candidate as the champion."""
         return any(outcome == "promoted" for _, _, outcome in self.steps)
 
-    def mean(self, first: int, stop: int | None = None) -> float:
-        """Accuracy of these buckets."""
-        part = self.accuracy[first:stop]
-        return sum(part) / len(part) if part else 0.0
-
 
 def look(warehouse: Warehouse, name: str) -> Seen:
     """Ask it."""
-    accuracy = warehouse.query(
-        f"SELECT intDiv(toUInt32(substring(event_id, 3)), {BUCKET}) AS bucket, "
-        f"avg(predicted = label), count() FROM {name}.labelled_now "
-        "WHERE status = 'labelled' GROUP BY bucket ORDER BY bucket"
-    )
     incidents = warehouse.query(f"SELECT verdict, status FROM {name}.incidents_now")
     steps = warehouse.query(
         f"SELECT stage, status, outcome FROM {name}.retraining WHERE status IN ('done', 'over') "
@@ -103,7 +96,8 @@ def look(warehouse: Warehouse, name: str) -> Seen:
         f"SELECT count() FROM {name}.predictions AS p INNER JOIN {name}.model_timeline AS t "
         "USING (source_partition) WHERE p.source_offset >= t.first_offset "
         "AND (t.next_offset IS NULL OR p.source_offset < t.next_offset) "
-        "AND p.model_version NOT IN (t.champion_version, t.challenger_version)"
+        "AND p.model_version != t.champion_version "
+        "AND (t.canary_share = 0 OR p.model_version != t.challenger_version)"
     )
     ((renewed,),) = warehouse.query(
         f"SELECT count() FROM {name}.labelled_now AS l INNER JOIN "
@@ -112,8 +106,7 @@ def look(warehouse: Warehouse, name: str) -> Seen:
         "USING (source_partition) WHERE l.status = 'labelled' AND l.source_offset >= t.offset"
     )
     return Seen(
-        sum(int(count) for _, _, count in accuracy),
-        tuple(float(mean) for _, mean, _ in accuracy),
+        *labelled(warehouse, name),
         tuple((str(a), str(b)) for a, b in incidents),
         tuple((str(a), str(b), str(c)) for a, b, c in steps),
         tuple((int(a), str(b), str(c), str(d), int(e), int(f)) for a, b, c, d, e, f in switches),
@@ -124,14 +117,8 @@ def look(warehouse: Warehouse, name: str) -> Seen:
 
 def picture(feed: Feed, seen: Seen) -> RenderableType:
     """Accuracy as bars, incidents, the retraining's stages, the switches."""
-    bars = "".join(BARS[round(mean * (len(BARS) - 1))] for mean in seen.accuracy)
-    now = f"{seen.accuracy[-1]:.1%}" if seen.accuracy else "unknown"
-    table = Table(title="Millstream: the rule changes, a model follows", title_justify="left")
-    table.add_column("")
-    table.add_column("", min_width=60)
-    table.add_row("published", f"{feed.events:,}; changed at {CHANGE_AT:,}")
-    table.add_row("outcomes", f"{feed.outcomes:,}, joined {seen.labelled:,}")
-    table.add_row(f"accuracy of {BUCKET:,} each", f"{bars} now {now}")
+    published = f"{feed.events:,}; changed at {CHANGE_AT:,}"
+    table = progress("Millstream: the rule changes, a model follows", published, feed, seen)
     said = ", ".join(f"{verdict} {status}" for verdict, status in seen.incidents)
     table.add_row("incidents", said or "none")
     stages = ", ".join(outcome or stage for stage, _, outcome in seen.steps)
@@ -172,11 +159,9 @@ def faults_of(seen: Seen, events: int) -> Iterator[str]:
 
 def run_drift_story(folder: Path, kafka: str, rate: float, console: Console | None = None) -> int:
     """Run it; 0 only if it came out as it must."""
-    if kafka not in {"embedded", "real"}:
-        raise SettingsInvalid(f"--kafka {kafka} is neither embedded nor real", "Choose one")
+    begin(kafka)
     console = console or Console()
-    logging.basicConfig(level=logging.ERROR)
-    for name in ("run", "loans/models", "loans/.models"):
+    for name in ("run", "loans/models", "loans/.models", "loans/.retraining"):
         shutil.rmtree(folder / name, ignore_errors=True)
     with console.status("training a model on 20,000 loan applications"):
         path = write_stream(folder / "loans")
@@ -185,50 +170,28 @@ def run_drift_story(folder: Path, kafka: str, rate: float, console: Console | No
         write_profile(stream)
         feed = Feed(rate, story_batches(stream, EVENTS_MAX, CHANGE_AT))
     interrupted = stop_requests()
-    stack = Stack(stream, folder / "run", Parts(kafka=kafka, watch=True, retrain=True))
-    try:
-        with console.status("starting") as status:
-            stack.start(lambda part: status.update(f"starting {part}"))
-        console.print(f"Kafka {stack.kafka.bootstrap}; data and logs: {folder / 'run'}")
+    parts = Parts(kafka=kafka, watch=True, retrain=True)
+
+    def is_over(_: Seen, seen: Seen) -> bool:
+        if seen.promoted and seen.renewed >= AFTERWARDS:
+            feed.last.set()
+        return feed.is_told and seen.labelled >= feed.events
+
+    with running(console, stream, folder / "run", parts) as stack:
         with closing(Warehouse.connect(stack.warehouse)) as warehouse:
-            seen = _follow(console, stack, feed, warehouse, interrupted)
+            seen = follow(
+                console,
+                stack,
+                feed,
+                Patience(interrupted, PATIENCE_S),
+                lambda: look(warehouse, stream.name),
+                lambda seen: picture(feed, seen),
+                is_over,
+            )
         clean = interrupted.is_set() or bool(feed.errors) or _verified(console, stack, folder)
-    finally:
-        with console.status("stopping"):
-            stack.stop()
     if feed.errors:
         raise feed.errors[0]
     return 130 if interrupted.is_set() else _conclude(console, seen, feed, clean)
-
-
-def _follow(
-    console: Console,
-    stack: Stack,
-    feed: Feed,
-    warehouse: Warehouse,
-    interrupted: threading.Event,
-) -> Seen:
-    """Publish and show until a new model has answered for a while, or nothing moves."""
-    threads = feed.start(stack, stack.stream)
-    seen, moved = Seen(), time.monotonic()
-    try:
-        with Live(console=console, refresh_per_second=4, transient=False) as live:
-            while not interrupted.is_set() and time.monotonic() - moved < PATIENCE_S:
-                stack.tend()
-                last, seen = seen, look(warehouse, stack.stream.name)
-                live.update(picture(feed, seen))
-                if seen != last:
-                    moved = time.monotonic()
-                if seen.promoted and seen.renewed >= AFTERWARDS:
-                    feed.last.set()
-                if feed.errors or (feed.is_told and seen.labelled >= feed.events):
-                    break
-                time.sleep(0.5)
-        return seen
-    finally:
-        feed.stop.set()
-        for thread in threads:
-            thread.join()
 
 
 def _verified(console: Console, stack: Stack, folder: Path) -> bool:
@@ -258,11 +221,8 @@ def _conclude(console: Console, seen: Seen, feed: Feed, clean: bool) -> int:
     faults = list(faults_of(seen, feed.events))
     if not clean:
         faults.append("millstream verify is not clean")
-    for fault in faults:
-        console.print(f"not as it must be: {fault}")
-    if not faults:
-        console.print(
-            "the change was seen, a model was retrained and promoted, and every prediction is by "
-            "the model that answered at its offset; verify is clean"
-        )
-    return 1 if faults else 0
+    good = (
+        "the change was seen, a model was retrained and promoted, and every prediction is by the "
+        "model that answered at its offset; verify is clean"
+    )
+    return conclude(console, faults, good)
