@@ -1,19 +1,23 @@
 """Damage as alarms: one for each place, raised again as it grows, resolved when it is gone.
 
 A look that could not tell everything resolves nothing. One that could resolves what it no longer
-finds: what was lost has been answered since, or was removed with the rest of its topic.
+finds: what was lost has been answered since, or was removed with the rest of its topic. What was
+found in a sample stays until a person ends it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import Final
 
 from millstream.alerts.alarm import Alarm, Severity, Status, alarm_id
-from millstream.audit.ledger import Finding
+from millstream.audit.ledger import Finding, Kind
 from millstream.audit.report import finding_json
 
 SOURCE = "verify"
+SAMPLED: Final = frozenset({Kind.SCORE_DIFFERS, Kind.ROW_DIFFERS})
+"""Found in a sample: another look may take other rows, so that not finding it says nothing."""
 Place = tuple[str, str, str]
 """Kind of damage, topic or table, partition or nothing."""
 
@@ -53,7 +57,7 @@ class DamageAlarms:
                     revision=alarm.revision + 1,
                 )
                 for alarm in self.firing
-                if _place_of(alarm) not in there
+                if _place_of(alarm) not in there and alarm.cause not in SAMPLED
             ]
         self._known |= {alarm.id: alarm for alarm in made}
         return made

@@ -25,6 +25,9 @@ EVENTS_HELD: Final = 65_536
 a field before compression."""
 VALUES_MAX: Final = 1_000
 """Of a field that are told apart, the first that came. Each is a slice."""
+SPAN: Final = 1 << 20
+"""Offsets that are kept for those events at most: behind a gap, such as what retention removed, the
+events before it are forgotten."""
 NONE: Final = -1
 Codes = npt.NDArray[np.int16]
 
@@ -49,16 +52,17 @@ class _Partition:
         """Events behind those that it has, or some of these again."""
         self.before = self.newest
         self.clocks, self.offsets = piece.clocks, piece.offsets
-        base = max(self.base, self.before + 1 - held)
         end = int(piece.offsets[-1]) + 1
+        base = max(self.base, self.before + 1 - held, end - held - SPAN)
         if not self.codes.shape[1]:
-            base = int(piece.offsets[0])
-        whole = np.full((len(codes), max(end, self.base + self.codes.shape[1]) - base), NONE)
+            base = max(base, int(piece.offsets[0]))
+        width = max(end, self.base + self.codes.shape[1]) - base
+        whole = np.full((len(codes), width), NONE, np.int16)
         kept = self.codes[:, base - self.base :] if base > self.base else self.codes
         whole[:, : kept.shape[1]] = kept
         rows = piece.offsets >= base
         whole[:, piece.offsets[rows] - base] = codes[:, rows]
-        self.base, self.codes = base, whole.astype(np.int16)
+        self.base, self.codes = base, whole
 
     def look(self, field: int, offsets: Ints, moments: Ints, held: int) -> Codes:
         """The codes of these events, as they were known at these clocks."""

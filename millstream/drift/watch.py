@@ -136,11 +136,6 @@ class Watch:
         self.tally = Tally()
 
     @property
-    def left_out(self) -> tuple[str, ...]:
-        """Slices of stream.toml that are not told apart."""
-        return self._slices.left_out
-
-    @property
     def topics(self) -> tuple[str, ...]:
         """What it reads."""
         return tuple(self._kinds)

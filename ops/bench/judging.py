@@ -16,12 +16,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import partial
-from math import comb, sqrt
+from math import sqrt
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any, Final
 
 import numpy as np
+from scipy.stats import beta
 
 from millstream.judging.paired import Rule, Trace
 from millstream.performance.metrics import Floats
@@ -146,12 +147,7 @@ def mcnemar_finds(differences: Floats, alpha: float) -> bool:
 def upper_bound(hits: int, runs: int, confidence: float = 0.95) -> float:
     """The largest rate that gives so few hits with a chance of 1 - confidence (Clopper, Pearson
     1934)."""
-    low, high = hits / runs, 1.0
-    for _ in range(50):
-        rate = (low + high) / 2
-        chance = sum(comb(runs, k) * rate**k * (1 - rate) ** (runs - k) for k in range(hits + 1))
-        low, high = (rate, high) if chance > 1 - confidence else (low, rate)
-    return high
+    return float(beta.ppf(confidence, hits + 1, runs - hits)) if hits < runs else 1.0
 
 
 @dataclass(frozen=True, slots=True)

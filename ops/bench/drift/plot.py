@@ -39,11 +39,11 @@ def stream_plot(
     ]
     for share in (0.0, 0.5, 1.0):
         y = floor - CURVE * share
-        parts.append(_line(LEFT, y, WIDTH - RIGHT, y, "#ddd"))
+        parts.append(line(LEFT, y, WIDTH - RIGHT, y, "#ddd"))
         parts.append(f'<text x="{LEFT - 6}" y="{y + 4:.0f}" text-anchor="end">{share:.0%}</text>')
     for start, piece in zip(starts[:-1].tolist(), pieces, strict=True):
         if start:
-            parts.append(_line(across(start), TOP, across(start), height - 14, "#999", "2 3"))
+            parts.append(line(across(start), TOP, across(start), height - 14, "#999", "2 3"))
         for at, width in piece.changes:
             x = across(start + at)
             if width > 1:
@@ -51,7 +51,7 @@ def stream_plot(
                     f'<rect x="{x:.1f}" y="{TOP}" width="{across(start + at + width) - x:.1f}" '
                     f'height="{height - 14 - TOP}" fill="#d62728" opacity="0.12"/>'
                 )
-            parts.append(_line(x, TOP, x, height - 14, "#d62728"))
+            parts.append(line(x, TOP, x, height - 14, "#d62728"))
         drawn = " ".join(
             f"{across(start + at):.1f},{floor - CURVE * rate:.1f}"
             for at, rate in _curve(piece.errors, total)
@@ -64,7 +64,7 @@ def stream_plot(
         )
         for start, places in zip(starts[:-1].tolist(), found, strict=True):
             parts += [
-                _line(across(start + at), y - 6, across(start + at), y + 6, "#111") for at in places
+                line(across(start + at), y - 6, across(start + at), y + 6, "#111") for at in places
             ]
     return "\n".join([*parts, "</svg>", ""])
 
@@ -79,7 +79,8 @@ def _curve(errors: Errors, total: int) -> list[tuple[int, float]]:
     return list(zip(ends.tolist(), rates.tolist(), strict=True))
 
 
-def _line(x: float, y: float, to_x: float, to_y: float, colour: str, dash: str = "") -> str:
+def line(x: float, y: float, to_x: float, to_y: float, colour: str, dash: str = "") -> str:
+    """Of a picture, in its points."""
     dashed = f' stroke-dasharray="{dash}"' if dash else ""
     return (
         f'<line x1="{x:.1f}" y1="{y:.1f}" x2="{to_x:.1f}" y2="{to_y:.1f}" '

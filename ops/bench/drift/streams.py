@@ -182,13 +182,19 @@ def _rows(name: str, data: Path | None) -> Rows:
         return made[name]()
     assert data is not None, f"{name} needs the data folder"
     file, changes, hidden = REAL[name]
-    frame = pd.read_csv(data / file)
+    frame, labels = read_coded(data / file, hidden)
+    return Rows(frame.to_numpy(np.float64), labels, changes)
+
+
+def read_coded(path: Path, hidden: tuple[str, ...]) -> tuple[pd.DataFrame, Ints]:
+    """A data set's features, texts as codes, and its labels as codes; hidden: neither."""
+    frame = pd.read_csv(path)
     labels: Ints = frame["label"].astype("category").cat.codes.to_numpy(np.int64).astype(np.int64)
     frame = frame.drop(columns=[c for c in ("label", *hidden) if c in frame])
     for column in frame.columns:
         if not pd.api.types.is_numeric_dtype(frame[column]):
             frame[column] = frame[column].astype("category").cat.codes
-    return Rows(frame.to_numpy(np.float64), labels, changes)
+    return frame, labels
 
 
 def _loans() -> Rows:

@@ -8,6 +8,7 @@ from typing import Final
 
 import numpy as np
 
+from ops.bench.drift.plot import line
 from ops.bench.loop.prequential import Bools, Run
 
 WIDTH: Final = 900
@@ -36,10 +37,10 @@ def loop_plot(title: str, warm_up: int, changes: Sequence[int], runs: Mapping[st
     ]
     for share in (0.0, 0.25, 0.5, 0.75, 1.0):
         y = floor - CURVE * share
-        parts.append(_line(LEFT, y, WIDTH - RIGHT, y, "#ddd"))
+        parts.append(line(LEFT, y, WIDTH - RIGHT, y, "#ddd"))
         parts.append(f'<text x="{LEFT - 6}" y="{y + 4:.0f}" text-anchor="end">{share:.0%}</text>')
     parts += [
-        _line(across(at), TOP, across(at), floor, "#d62728")
+        line(across(at), TOP, across(at), floor, "#d62728")
         for at in changes
         if warm_up <= at < warm_up + events
     ]
@@ -54,12 +55,12 @@ def loop_plot(title: str, warm_up: int, changes: Sequence[int], runs: Mapping[st
             f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="{wide}"/>'
         )
         y = TOP + 14 + 16 * number
-        parts.append(_line(WIDTH - RIGHT + 10, y - 4, WIDTH - RIGHT + 26, y - 4, colour))
+        parts.append(line(WIDTH - RIGHT + 10, y - 4, WIDTH - RIGHT + 26, y - 4, colour))
         parts.append(
             f'<text x="{WIDTH - RIGHT + 30}" y="{y}">{escape(name)} {made.accuracy:.1f}</text>'
         )
     swaps = next(iter(runs.values())).swaps
-    parts += [_line(across(at), floor + 8, across(at), floor + 24, "#1f77b4") for at in swaps]
+    parts += [line(across(at), floor + 8, across(at), floor + 24, "#1f77b4") for at in swaps]
     return "\n".join([*parts, "</svg>", ""])
 
 
@@ -71,7 +72,3 @@ def _curve(right: Bools) -> list[tuple[int, float]]:
     return list(
         zip(ends.tolist(), ((sums[ends] - sums[ends - window]) / window).tolist(), strict=True)
     )
-
-
-def _line(x1: float, y1: float, x2: float, y2: float, colour: str) -> str:
-    return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="{colour}"/>'

@@ -119,10 +119,10 @@ def _goals(found: Found) -> Iterator[list[str]]:
         if run is None:
             continue
         often = len(run.right) // EVERY_LABELS
-        reached = run.accuracy >= goal.loop and len(run.swaps) < often
+        reached = run.accuracy >= goal and len(run.swaps) < often
         yield [
             stream,
-            f">= {goal.loop}, fewer than {often} swaps",
+            f">= {goal}, fewer than {often} swaps",
             f"{run.accuracy:.2f}",
             str(len(run.swaps)),
             "yes" if reached else "**no**",

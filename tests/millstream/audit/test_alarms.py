@@ -52,6 +52,15 @@ def test_a_look_that_could_not_tell_everything_resolves_nothing() -> None:
     assert revisions(alarms.look([], 3)) == [("resolved", 2)]
 
 
+def test_what_was_found_in_a_sample_stays() -> None:
+    """The next look may take other rows, or score none again."""
+    alarms = DamageAlarms("loans")
+    differs = Finding(Kind.SCORE_DIFFERS, "loans.predictions", 0, 1, (7,), 7)
+    (fires,) = alarms.look([differs], 1)
+    assert alarms.look([], 2) == []
+    assert alarms.firing == (fires,)
+
+
 def test_another_watch_goes_on_from_the_topic() -> None:
     """After a restart nobody is told again of what fires, and it is still resolved; alarms of
     rules are left alone."""

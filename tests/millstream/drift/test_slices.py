@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from millstream.drift.lanes import Piece
-from millstream.drift.slices import VALUES_MAX, Slices
+from millstream.drift.slices import EVENTS_HELD, SPAN, VALUES_MAX, Slices
 from tests.millstream.drift.watchlogs import stream_in
 
 
@@ -60,6 +60,17 @@ def test_what_is_older_than_what_is_held_or_not_yet_there_is_of_no_slice(tmp_pat
     cars = [names[0] for names in (named(made, [2], [at])[2] for at in (1_999, 2_000, 5_999))]
     assert cars == ["", "car=c", "car=c"]
     assert named(made, [2], [6_000])[2] == [""]
+
+
+def test_a_gap_of_offsets_costs_no_memory(tmp_path: Path) -> None:
+    """Behind what retention removed, the newest events have their slices and the oldest none."""
+    made = slices(tmp_path)
+    made.learn([events(0, ["a", "b"])])
+    far = 2**40
+    made.learn([events(far, ["c", "d"])])
+    assert made._partitions[0].codes.shape[1] <= SPAN + EVENTS_HELD
+    late = [(far + 5) * 1_000] * 3
+    assert named(made, [1, far, far + 1], late)[2] == ["", "car=c", "car=d"]
 
 
 def test_batches_and_restarts_change_nothing(tmp_path: Path) -> None:
