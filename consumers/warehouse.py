@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -52,6 +53,15 @@ _ASK_OPERATOR = {
     516: "user or password is wrong; set MILLSTREAM_WAREHOUSE_USERNAME and _PASSWORD",
 }
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a SELECT gave: its columns' names and types, as ClickHouse calls them, and the rows."""
+
+    names: tuple[str, ...]
+    types: tuple[str, ...]
+    rows: list[tuple[Any, ...]]
 
 
 class Warehouse:
@@ -106,6 +116,17 @@ class Warehouse:
         result = _ask(lambda: self._client.query(sql))
         names = list(result.column_names)
         return [dict(zip(names, row, strict=True)) for row in result.result_rows]
+
+    def look(self, sql: str, settings: Mapping[str, Any], **parameters: Any) -> Found:
+        """As `query`, under ClickHouse's settings (such as its limits), with names and types."""
+        result = _ask(
+            lambda: self._client.query(sql, parameters=parameters or None, settings=dict(settings))
+        )
+        return Found(
+            tuple(result.column_names),
+            tuple(kind.name for kind in result.column_types),
+            [tuple(row) for row in result.result_rows],
+        )
 
     def table(self, sql: str, **parameters: Any) -> pa.Table:
         """As `query`, but as Arrow columns: for many rows."""

@@ -211,6 +211,42 @@ class WatchSettings(_Settings):
     """The watchdog ends the process when one transaction call lasts longer."""
 
 
+class ConsoleSettings(_Settings):
+    """MILLSTREAM_CONSOLE_*: the console in the browser."""
+
+    password: SecretStr | None = None
+    """Whoever looks must give it. Needed where others than this machine can reach the console."""
+    password_hash: SecretStr | None = None
+    """In its place, what `millstream console --hash-password` prints of it."""
+    session_s: Annotated[int, Field(ge=60, le=2_592_000)] = 43_200
+    """How long a login holds. Too low asks all day; too high leaves a forgotten browser open."""
+    https: bool = False
+    """Whether browsers reach it by https alone: then the session's cookie never goes in plain."""
+    poll_s: Annotated[float, Field(ge=0.5, le=60)] = 1.5
+    """Between looks at ClickHouse and Kafka, while someone looks at the console. Too low costs the
+    stream; too high shows it late."""
+    query_s_max: Annotated[int, Field(ge=1, le=600)] = 10
+    """A query that takes longer is given up. Too low has no answer on large tables; too high lets
+    a careless one hold ClickHouse up."""
+    query_rows_max: Annotated[int, Field(ge=1, le=100_000)] = 1_000
+    """Rows that the SQL page shows. Too high makes the browser slow."""
+    query_bytes_max: Annotated[int, Field(ge=1_000_000)] = 2_000_000_000
+    """Memory that one query may take in ClickHouse. Too low refuses joins; too high starves the
+    sink's inserts."""
+    performance_rows_max: Annotated[int, Field(ge=1_000, le=10_000_000)] = 200_000
+    """The newest predictions that the performance page is made of. Too low is a short view; too
+    high takes seconds, and a core, whenever it is made again."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ConsoleSettings:
+        if self.password is not None and self.password_hash is not None:
+            raise ValueError("password and password_hash are both set: keep one")
+        for secret in (self.password, self.password_hash):
+            if secret is not None and not secret.get_secret_value():
+                raise ValueError("the password is empty")
+        return self
+
+
 PARTS: dict[str, type[_Settings]] = {
     "KAFKA": KafkaSettings,
     "REGISTRY": RegistrySettings,
@@ -220,6 +256,7 @@ PARTS: dict[str, type[_Settings]] = {
     "JOIN": JoinSettings,
     "WATCH": WatchSettings,
     "ALERTS": AlertsSettings,
+    "CONSOLE": ConsoleSettings,
 }
 S = TypeVar("S", bound=_Settings)
 
