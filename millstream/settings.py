@@ -211,6 +211,44 @@ class WatchSettings(_Settings):
     """The watchdog ends the process when one transaction call lasts longer."""
 
 
+class MetricsSettings(_Settings):
+    """MILLSTREAM_METRICS_*: where each program shows /metrics, /live and /ready. They hold no
+    secrets, and whoever reaches them may read them."""
+
+    port: Annotated[int, Field(ge=0, le=65_535)] | None = None
+    """0: a free one, which the log and `targets` name. Without it nothing is shown or counted."""
+    host: str = "127.0.0.1"
+    """Where to listen; 0.0.0.0 in a container."""
+    targets: str | None = None
+    """Folder in which each program leaves a file of where it is, for Prometheus's file_sd."""
+    live_s_max: Annotated[float, Field(gt=0, le=86_400)] = 120.0
+    """How long a loop may stand still and pass for alive. Too low restarts a program that only
+    waits for a slow broker; too high leaves one that hangs."""
+
+
+class TracesSettings(_Settings):
+    """MILLSTREAM_TRACES_*: OpenTelemetry, which needs the extra `traces`. Headers, such as a
+    collector's token, come from OTEL_EXPORTER_OTLP_HEADERS."""
+
+    url: str | None = None
+    """Where spans go, such as http://127.0.0.1:4318/v1/traces. Without it there are none."""
+    ratio: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Share of the batches that have a span. An event's own trace goes by its own flag."""
+    events_max: Annotated[int, Field(ge=0, le=10_000)] = 100
+    """Events of a batch whose traces get a span. Too low leaves some out; too high costs time."""
+    queue_max: Annotated[int, Field(ge=512, le=1_000_000)] = 10_000
+    """Spans that wait for the collector. Too low drops them in a burst; too high takes memory."""
+    timeout_s: Annotated[float, Field(gt=0, le=60)] = 5.0
+    """For one try. Too low gives up a slow collector; too high holds the next spans up."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> TracesSettings:
+        parts = urlsplit(self.url) if self.url else None
+        if parts and (parts.scheme not in {"http", "https"} or not parts.hostname):
+            raise ValueError("url is not http://... or https://...")
+        return self
+
+
 class ConsoleSettings(_Settings):
     """MILLSTREAM_CONSOLE_*: the console in the browser."""
 
@@ -257,6 +295,8 @@ PARTS: dict[str, type[_Settings]] = {
     "WATCH": WatchSettings,
     "ALERTS": AlertsSettings,
     "CONSOLE": ConsoleSettings,
+    "METRICS": MetricsSettings,
+    "TRACES": TracesSettings,
 }
 S = TypeVar("S", bound=_Settings)
 

@@ -1,0 +1,44 @@
+"""Puts a program's instruments in place: numbers and health behind HTTP, spans to a collector."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+
+from consumers.instruments import Live, installed
+from consumers.metrics_server import MetricsServer
+from consumers.traces import NO_TRACES, Exported
+from millstream.metrics.health import Health
+from millstream.metrics.store import Store
+from millstream.metrics.vocabulary import LOOPS
+from millstream.settings import MetricsSettings, TracesSettings, from_environment
+from millstream.stream import Stream
+
+
+@contextmanager
+def observed(
+    program: str, stream: Stream, environ: Mapping[str, str], slot: int = 0
+) -> Iterator[None]:
+    """Inside, what this thread runs is seen, as far as the settings ask for it.
+
+    Raises SettingsInvalid where they cannot be met.
+    """
+    metrics = from_environment(MetricsSettings, environ)
+    spans = from_environment(TracesSettings, environ)
+    if metrics.port is None and spans.url is None:
+        yield
+        return
+    store = Store(program)
+    health = Health(time.monotonic, metrics.live_s_max, needs_partitions=program in LOOPS)
+    with ExitStack() as exits:
+        traces = NO_TRACES
+        if spans.url is not None:
+            traces = Exported(spans, program, stream.name, slot)
+            exits.callback(traces.close)
+        if metrics.port is not None:
+            labels = {"stream": stream.name, "program": program, "slot": str(slot)}
+            exits.callback(MetricsServer(store, health, labels, metrics).close)
+        budget_us = stream.serving.latency_budget_ms * 1_000
+        with installed(Live(store, health, budget_us, traces)):
+            yield
