@@ -21,17 +21,19 @@ from consumers.alert_channels import channels
 from consumers.alert_courier import Courier, now_us
 from consumers.alert_log import Alarms, Follower, value_of
 from consumers.alert_rules import Measures
+from consumers.instruments import current
 from consumers.kafka import ask, consumer_config
 from consumers.loop import Assignment, Loop
 from consumers.registry import Registry, subject_of
 from consumers.topics import kinds_there, require_topics
-from millstream.alerts.alarm import Alarm
+from millstream.alerts.alarm import Alarm, Severity
 from millstream.alerts.engine import Engine
 from millstream.alerts.rules import Rule
 from millstream.alerts.silence import Silence
 from millstream.alerts.wire import Reader, Writer
 from millstream.contracts import contract
 from millstream.errors import ClientLost, MillstreamError, RecordRefused
+from millstream.metrics.store import Store
 from millstream.offsets import Partition
 from millstream.records import Records
 from millstream.settings import (
@@ -85,7 +87,7 @@ class Alert:
     """The loop's program: incidents to alarms, and between polls one rule that is due.
 
     topic: that of the incidents, or one whose records are passed over (see `_input`).
-    looks: how many rules were looked at, for whoever shows it.
+    looks, failed: how many rules were looked at, and could not be, for whoever shows it.
     """
 
     guarded: frozenset[str] = frozenset()
@@ -103,6 +105,7 @@ class Alert:
     ) -> None:
         self.topics: tuple[str, ...] = (topic,)
         self.looks = 0
+        self.failed = 0
         self._engine = engine
         self._due_us = dict.fromkeys((rule.name for rule in rules), 0)
         self._rules = {rule.name: rule for rule in rules}
@@ -171,12 +174,23 @@ class Alert:
             self._dropped = self._engine.dropped
             _log.warning("rule %s has too many subjects: some are not followed", rule.name)
 
+    def show(self, store: Store) -> None:
+        """What fires and what was looked at, as numbers."""
+        severities = [alarm.severity for alarm in self._engine.firing]
+        for severity in Severity:
+            store.set(
+                "millstream_alerts_firing", severities.count(severity), severity=severity.value
+            )
+        store.total("millstream_alerts_looks_total", self.looks)
+        store.total("millstream_alerts_rules_failed_total", self.failed)
+
     def _looked(self, rule: Rule) -> list[Alarm]:
         try:
             readings = self._measures.readings(rule)
         except ClientLost:
             raise
         except MillstreamError as why:
+            self.failed += 1
             return self._engine.failed(rule, str(why), now_us())
         return self._engine.observe(rule, readings, now_us())
 
@@ -226,13 +240,19 @@ def run_alert(
     program = Alert(_input(stream, kafka), engine, rules, measures, alarms, reader, assignment)
     program.between(silences.look)
     program.between(lambda: _raise_first(couriers))
+
+    def show(store: Store) -> None:
+        program.show(store)
+        for courier in couriers:
+            courier.show(store)
+
     names = ", ".join(courier.channel.name for courier in couriers) or f"nobody but {topic}"
     _log.info("%d rules, %d firing; telling %s", len(rules), len(engine.firing), names)
     try:
         for courier in couriers:
             courier.start()
         ready(program)
-        Loop(assignment, program, stop).run()
+        Loop(assignment, current().around(program, assignment, show), stop).run()
     finally:
         for courier in couriers:
             courier.stop()

@@ -28,6 +28,7 @@ from millstream.errors import (
     OperatorNeeded,
     RecordRefused,
 )
+from millstream.metrics.store import Store
 from millstream.settings import AlertsSettings, KafkaSettings
 from millstream.stream import Stream
 
@@ -58,6 +59,7 @@ class Courier:
     ) -> None:
         self.channel = channel
         self.error: BaseException | None = None
+        self._told = {"told": 0, "given_up": 0}
         self._topic = stream.topic("alarms")
         self._group = f"{stream.name}-alert-{channel.name}"
         self._kafka = kafka
@@ -80,6 +82,13 @@ class Courier:
         self._thread.join(self._settings.timeout_s + 20.0)
         if self._thread.is_alive():
             _log.warning("%s hangs; what it has not told is told at the next start", self._group)
+
+    def show(self, store: Store) -> None:
+        """What was told, and what was not, as numbers; called in another thread."""
+        for result, count in self._told.items():
+            store.total(
+                "millstream_alerts_notices_total", count, channel=self.channel.name, result=result
+            )
 
     def _run(self) -> None:
         try:
@@ -140,6 +149,7 @@ class Courier:
         for attempt in range(1, self._settings.attempts_max + 1):
             try:
                 self.channel.send(notice, now_us())
+                self._told["told"] += 1
                 break
             except OperatorNeeded as why:
                 self._give_up(notice, f"{why.problem}. {why.remedy}")
@@ -158,6 +168,7 @@ class Courier:
         if notice.again:
             _log.warning("%s: %s; what fires is sent again later", self.channel.name, why)
             return
+        self._told["given_up"] += 1
         _log.error(
             "%s did not tell of %s (%s): %s; it stays in %s, and is not sent again",
             self.channel.name,

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from millstream.metrics.store import Store
 from millstream.warehouse.blocks import Block, Finding
 
 BACKOFF_S_MIN, BACKOFF_S_MAX = 0.1, 10.0
@@ -19,6 +20,29 @@ INSERTS_MAX = 2
 """Inserts under way at once. ClickHouse reads the rows of one while it writes the part of another;
 more only wait for each other."""
 T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a sink has finished since it started: rows by table, blocks, repeated inserts.
+
+    held_bytes: Kafka values whose rows wait now. is_paused: whether nothing is read meanwhile.
+    """
+
+    rows: dict[str, int] = field(default_factory=dict)
+    blocks: int = 0
+    repeats: int = 0
+    held_bytes: int = 0
+    is_paused: bool = False
+
+    def show(self, store: Store) -> None:
+        """As numbers."""
+        for table, count in self.rows.items():
+            store.total("millstream_sink_rows_total", count, table=table)
+        store.total("millstream_sink_blocks_total", self.blocks)
+        store.total("millstream_sink_repeats_total", self.repeats)
+        store.set("millstream_sink_held_bytes", self.held_bytes)
+        store.set("millstream_sink_paused", self.is_paused)
 
 
 @dataclass(slots=True)

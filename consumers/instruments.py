@@ -60,6 +60,9 @@ class Instruments:
     def up(self) -> None:
         """Everything is loaded and has answered."""
 
+    def trouble(self, why: str) -> None:
+        """What is needed is away; "": it is back."""
+
     def turned(self) -> None:
         """A program without the shared loop goes round."""
 
@@ -144,6 +147,9 @@ class Live(Instruments):
         self.health.up()
         self.turned()
 
+    def trouble(self, why: str) -> None:
+        self.health.trouble(why)
+
     def turned(self) -> None:
         self.health.turned()
         self.store.set("millstream_loop_turn_timestamp_seconds", self._now_us() / 1e6)
@@ -183,6 +189,7 @@ class Live(Instruments):
 
     def ran(self, stage: str, seconds: float, result: str) -> None:
         self.health.stage("")
+        self.health.trouble("what the stage needs is away" if result == "error" else "")
         self.store.set("millstream_retraining_stage_began_timestamp_seconds", 0.0)
         if result == "error":
             self.store.add("millstream_retraining_errors_total", stage=stage)

@@ -24,6 +24,7 @@ from typing import Any, Protocol
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
 
+from consumers.instruments import current
 from consumers.kafka import ask, consumer_config
 from consumers.letters import TopicReader
 from consumers.loop import Assignment, Loop
@@ -32,6 +33,8 @@ from consumers.registry import Registry, subject_of
 from millstream.contracts import contract
 from millstream.errors import InvariantBroken
 from millstream.matching import Counts, Joined, Matcher
+from millstream.metrics.store import Store
+from millstream.metrics.vocabulary import STATUSES
 from millstream.offsets import Partition
 from millstream.records import Records
 from millstream.settings import JoinSettings, KafkaSettings, RegistrySettings, ScorerSettings
@@ -212,6 +215,19 @@ class Joiner:
                 self._assignment.positions.finish((records.topic, number), offset)
         self.tally.batches += 1
 
+    def show(self, store: Store) -> None:
+        """What was finished, and what is held, as numbers."""
+        counts = self.tally.counts
+        for status in STATUSES:
+            store.total("millstream_join_records_total", getattr(counts, status), status=status)
+        given_up = {"prediction": counts.given_up, "outcome": counts.outcomes_given_up}
+        refused = {"prediction": counts.predictions_refused, "outcome": counts.outcomes_refused}
+        for side, count in given_up.items():
+            store.total("millstream_join_given_up_total", count, side=side)
+        for side, count in refused.items():
+            store.total("millstream_join_refused_total", count, side=side)
+        store.set("millstream_join_held", self._matcher.held)
+
     def _join(self, predictions: Records | None, outcomes: Records | None) -> None:
         joined = self._matcher.take(
             predictions, outcomes, self._silent(self._predictions), self._silent(self._outcomes)
@@ -354,7 +370,8 @@ def run_join(
     if watch:
         watch(joiner.tally)
     try:
-        Loop(assignment, joiner, stop, together=True).run()
+        seen = current().around(joiner, assignment, joiner.show)
+        Loop(assignment, seen, stop, together=True).run()
     finally:
         publisher.close()
     return joiner.tally

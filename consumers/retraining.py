@@ -8,10 +8,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from consumers.instruments import current
 from consumers.model_registry import open_registry
 from consumers.registry import Registry
 from consumers.retrainer import Retrainer
 from consumers.retraining_log import Journal
+from consumers.retraining_seen import SeenSteps
 from consumers.retraining_steps import Parts, StreamSteps
 from consumers.warehouse import Warehouse
 from millstream.retraining.stages import Attempt, Trigger
@@ -49,7 +51,7 @@ def run_retrainer(
     try:
         retrainer = Retrainer(
             journal,
-            steps,
+            SeenSteps(steps, current()),
             Triggers(stream.retrain),
             lambda: time.time_ns() // 1_000,
             f"{stream.name}-retrain-0",

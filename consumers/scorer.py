@@ -17,6 +17,7 @@ import numpy.typing as npt
 from confluent_kafka import Consumer
 
 from consumers.crew import open_crew
+from consumers.instruments import current
 from consumers.kafka import consumer_config
 from consumers.loop import Assignment, Loop
 from consumers.publishers import AtLeastOnce, ExactlyOnce, Extra, Letter, Output, Publisher, Route
@@ -89,6 +90,7 @@ class Scorer:
         self._route = route
         self._bundle = bundle
         self._rota = rota
+        self._instruments = current()
         limits = Limits(
             settings.breaker_ratio_max,
             settings.breaker_window_events,
@@ -151,6 +153,8 @@ class Scorer:
             self._breaker.keep(weighed)
             if self._rota is not None:
                 self._rota.settle(shift.switches)
+            self._instruments.switched(len(shift.switches))
+            self._instruments.answered(records, made)
             self.tally.batches += 1
             for answers in made:
                 self.tally.add(answers)
@@ -163,13 +167,14 @@ class Scorer:
         keys = records.keys if whole else [records.keys[row] for row in answers.rows]
         model = answers.models[0] if answers.models else self._bundle
         ids = answers.schema_ids
+        headers, rows = self._headers(answers, several), answers.rows
         return Output(
             records.partitions[answers.rows].tolist(),
             keys,
             answers.predictions,
             [self._letter(records, refusal, ids, model) for refusal in answers.refusals],
             offsets,
-            self._headers(answers, several),
+            self._instruments.continued(headers, self._route.headers, records, rows),
             beside=self._others(records, answers),
         )
 
@@ -260,7 +265,7 @@ def run_scorer(
         _log.info("scoring %s with %s %s, %s", *said)
         if watch:
             watch(scorer.tally)
-        Loop(assignment, scorer, stop).run()
+        Loop(assignment, current().around(scorer, assignment), stop).run()
     return scorer.tally
 
 

@@ -20,13 +20,20 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Executor, wait
-from dataclasses import dataclass, field
 
 import numpy as np
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPartition
 
 from consumers.batch import by_partition
-from consumers.inserts import INSERTS_MAX, Try, UnderWay, WithinTheLoop, beside_the_loop
+from consumers.inserts import (
+    INSERTS_MAX,
+    Tally,
+    Try,
+    UnderWay,
+    WithinTheLoop,
+    beside_the_loop,
+)
+from consumers.instruments import current
 from consumers.kafka import ask, consumer_config
 from consumers.loop import Assignment, Loop
 from consumers.registry import Registry
@@ -45,15 +52,6 @@ from millstream.warehouse.rows import RowMaker, row_makers
 RECORDS_MAX = 20_000
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class Tally:
-    """What a sink has finished since it started: rows by table, blocks, repeated inserts."""
-
-    rows: dict[str, int] = field(default_factory=dict)
-    blocks: int = 0
-    repeats: int = 0
 
 
 class Sink:
@@ -85,7 +83,7 @@ class Sink:
         self._executor = executor or WithinTheLoop()
         self._under_way: dict[Partition, UnderWay] = {}
         self._failure: BaseException | None = None
-        self._is_paused = False
+        self._instruments = current()
         self._crash = CrashPoint("sink", os.environ)
 
     def place(self, partitions: list[Partition]) -> dict[Partition, int | None]:
@@ -140,7 +138,7 @@ class Sink:
             raise self._failure
         self._end_those_done()
         waiting = sorted(self._pending.items(), key=lambda item: item[1].since)
-        held = sum(pending.bytes for _, pending in waiting)
+        self.tally.held_bytes = held = sum(pending.bytes for _, pending in waiting)
         for partition, pending in waiting:
             under_way, trying = self._under_way.get(partition), self._tries.get(partition)
             if under_way is not None:
@@ -193,8 +191,12 @@ class Sink:
         self._under_way[partition] = UnderWay(trying, ended)
 
     def _send(self, block: Block, attempt: int) -> tuple[bool, Finding | None]:
+        began = self._clock()
         acknowledged = self._try_insert(block, attempt)
-        return acknowledged, self._look(block)
+        finding, count = self._look(block), block.rows.num_rows
+        landed = finding not in {None, Finding.ABSENT}
+        self._instruments.inserted(block.source.table, count, self._clock() - began, landed)
+        return acknowledged, finding
 
     def _end(self, partition: Partition) -> bool:
         """Wait for steps 3 and 4 of the partition's block; step 5.
@@ -249,13 +251,15 @@ class Sink:
         """Back-pressure: while a block waits, the partitions are paused, so that what is in hand
         stays as it is. Those assigned meanwhile are paused too, hence every time."""
         if self._tries:
-            if not self._is_paused:
+            if not self.tally.is_paused:
                 _log.warning("reading pauses until ClickHouse takes the rows that wait")
-            self._is_paused = True
+            self.tally.is_paused = True
+            self._instruments.trouble("ClickHouse takes no rows")
             self._assignment.pause()
-        elif self._is_paused:
+        elif self.tally.is_paused:
             self._assignment.resume()
-            self._is_paused = False
+            self.tally.is_paused = False
+            self._instruments.trouble("")
             _log.info("ClickHouse takes rows again; reading goes on")
 
     def _try_insert(self, block: Block, attempt: int) -> bool:
@@ -367,7 +371,7 @@ def run_sink(
         _log.info("writing %s to database %s", ", ".join(makers), stream.name)
         if watch:
             watch(sink.tally)
-        Loop(assignment, sink, stop).run()
+        Loop(assignment, current().around(sink, assignment, sink.tally.show), stop).run()
         return sink.tally
     finally:
         executor.shutdown()

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 
+from consumers.instruments import current
 from consumers.kafka import RECORD_BYTES_MAX, ask, consumer_config
 from consumers.loop import Assignment, Loop
 from consumers.registry import Registry, subject_of
@@ -40,6 +41,8 @@ from millstream.drift.slices import Slices
 from millstream.drift.snapshot import load_key, seal, unseal
 from millstream.drift.watch import Watch, profile_beside
 from millstream.errors import OperatorNeeded
+from millstream.metrics.store import Store as Numbers
+from millstream.metrics.vocabulary import VERDICTS
 from millstream.offsets import Partition
 from millstream.records import Records
 from millstream.settings import KafkaSettings, RegistrySettings, WatchSettings
@@ -60,6 +63,7 @@ class Tally:
     """What a watch has finished since it started. open: the incidents that are open now."""
 
     drift: int = 0
+    alarms: int = 0
     incidents: int = 0
     commits: int = 0
     open: tuple[Incident, ...] = ()
@@ -165,6 +169,18 @@ class Watcher:
         if self._pending.since is not None and not self._is_astray:
             self._commit()
 
+    def show(self, store: Numbers) -> None:
+        """What was finished, what is open and what is held, as numbers."""
+        tally = self.tally
+        store.total("millstream_watch_records_total", tally.drift)
+        store.total("millstream_watch_alarms_total", tally.alarms)
+        store.total("millstream_watch_incidents_total", tally.incidents)
+        store.total("millstream_watch_commits_total", tally.commits)
+        verdicts = [incident.verdict for incident in self._watch.open]
+        for verdict in VERDICTS:
+            store.set("millstream_watch_open_incidents", verdicts.count(verdict), verdict=verdict)
+        store.set("millstream_watch_held_records", sum(self._watch.held().values()))
+
     def _feed(self, batch: list[Records]) -> None:
         at_end = self._assignment.is_at_end
         silent = {lane for lane in self._watch.partitions if at_end(lane)}
@@ -216,6 +232,7 @@ class Watcher:
             _log.info("incident %s %s: %s", incident.id[:8], incident.status, incident.verdict)
         tally = self.tally
         tally.drift += len(said.drift)
+        tally.alarms += sum(record.status == "alarm" for record in pending.drift)
         tally.incidents += len(said.incidents)
         tally.commits += 1
         tally.open = self._watch.open
@@ -268,7 +285,7 @@ def run_watch(
     if watch:
         watch(watcher.tally)
     try:
-        Loop(assignment, watcher, stop).run()
+        Loop(assignment, current().around(watcher, assignment, watcher.show), stop).run()
     finally:
         publisher.close()
     return watcher.tally

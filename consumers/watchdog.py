@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from consumers.instruments import current
+
 EXIT_CODE = 70
 
 _log = logging.getLogger(__name__)
@@ -35,23 +37,29 @@ class Watchdog:
         self._clock = clock
         self._leave = leave
         self._watched: tuple[str, float] | None = None
+        self._instruments = current()
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
         self._thread.start()
 
     @contextmanager
     def watch(self, call: str) -> Iterator[None]:
-        """The calls inside must end within the bound."""
-        self._watched = (call, self._clock())
+        """The calls inside must end within the bound. The program's instruments hear of them."""
+        began, failed = self._clock(), True
+        self._watched = (call, began)
         try:
             yield
+            failed = False
         finally:
             self._watched = None
+            self._instruments.called(call, self._clock() - began, failed)
 
     def look(self) -> None:
         """End the process if the watched call is over its bound."""
         watched = self._watched
-        if watched and self._clock() - watched[1] > self._bound_s:
+        lasts_s = self._clock() - watched[1] if watched else 0.0
+        self._instruments.lasting(lasts_s)
+        if watched and lasts_s > self._bound_s:
             _log.error(
                 "%s has not returned for %.0f s: the process leaves and must be started again; "
                 "its open transaction is aborted then",
