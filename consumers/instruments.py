@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +28,9 @@ from millstream.metrics.health import Health
 from millstream.metrics.store import Store
 from millstream.offsets import Partition
 from millstream.records import Headers, Records
-from millstream.scoring import Answers
+
+if TYPE_CHECKING:
+    from millstream.scoring import Answers
 
 LOOK_S: Final = 1.0
 """How often gauges are read, at most. Too low costs the loop time; too high shows old numbers."""

@@ -99,6 +99,8 @@ class Stack:
         self._exits = ExitStack()
         self.programs: dict[str, Running] = {}
         self.environment: dict[str, str] = {}
+        self.targets = self._folder / "metrics"
+        """A file for each program that runs: at which port its metrics are."""
         self.kafka = KafkaSettings()
         self.registry = RegistrySettings()
         self.warehouse = WarehouseSettings()
@@ -123,6 +125,8 @@ class Stack:
         """Everything up and answering. Raises OperatorNeeded or DependencyUnavailable."""
         for name in ("logs", "ready"):
             (self._folder / name).mkdir(parents=True, exist_ok=True)
+        for old in self.targets.glob("*.json"):  # of programs that were killed
+            old.unlink()
         said("Kafka")
         self._start_kafka()
         said("schema registry")
@@ -289,5 +293,6 @@ class Stack:
             name,
             [sys.executable, "-m", "millstream", *command],
             log=self._folder / "logs" / f"{name}.log",
-            env=self.environment,
+            env=self.environment
+            | {"MILLSTREAM_METRICS_PORT": "0", "MILLSTREAM_METRICS_TARGETS": str(self.targets)},
         )

@@ -61,19 +61,21 @@ def run(
     Example: millstream alerts run examples/loans/stream.toml
     """
     from consumers.alert import run_alert
+    from consumers.observed import observed
     from millstream.settings import AlertsSettings, from_environment
 
     given = start(path, kafka, registry, ready_file)
     settings = from_environment(AlertsSettings, os.environ)
-    run_alert(
-        given.stream,
-        given.kafka,
-        given.registry,
-        warehouse_settings(warehouse),
-        settings,
-        given.stop,
-        given.ready,
-    )
+    with observed("alerts", given.stream, os.environ, settings.slot):
+        run_alert(
+            given.stream,
+            given.kafka,
+            given.registry,
+            warehouse_settings(warehouse),
+            settings,
+            given.stop,
+            given.ready,
+        )
 
 
 @app.command()

@@ -69,12 +69,14 @@ class Started:
 
 def start(path: Path, kafka: str | None, registry: str | None, ready_file: Path | None) -> Started:
     """Log to standard error, listen for signals, and read the stream and the shared options."""
+    from consumers.instruments import current
     from millstream.stream import Stream
     from ops.process import stop_requests, write_ready_file
 
     def ready(_: object) -> None:
         if ready_file is not None:
             write_ready_file(ready_file, str(os.getpid()))
+        current().up()
 
     log_to_stderr()
     stop = stop_requests()

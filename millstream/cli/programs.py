@@ -37,6 +37,7 @@ def score(
 
     Example: millstream score examples/loans/stream.toml --kafka 127.0.0.1:9092
     """
+    from consumers.observed import observed
     from consumers.scorer import run_scorer
     from consumers.topics import require_topics
     from millstream.settings import ScorerSettings, from_environment
@@ -44,7 +45,8 @@ def score(
     given = start(path, kafka, registry, ready_file)
     settings = from_environment(ScorerSettings, os.environ, slot=slot)
     require_topics(given.stream, given.kafka)
-    run_scorer(given.stream, given.kafka, given.registry, settings, given.stop, given.ready)
+    with observed("scorer", given.stream, os.environ, settings.slot):
+        run_scorer(given.stream, given.kafka, given.registry, settings, given.stop, given.ready)
 
 
 def sink(
@@ -66,6 +68,7 @@ def sink(
 
     Example: millstream sink examples/loans/stream.toml --warehouse http://127.0.0.1:8123
     """
+    from consumers.observed import observed
     from consumers.sink import run_sink
     from consumers.topics import require_topics
     from millstream.settings import SinkSettings, from_environment
@@ -73,15 +76,16 @@ def sink(
     given = start(path, kafka, registry, ready_file)
     settings = from_environment(SinkSettings, os.environ, slot=slot)
     require_topics(given.stream, given.kafka)
-    run_sink(
-        given.stream,
-        given.kafka,
-        given.registry,
-        warehouse_settings(warehouse),
-        settings,
-        given.stop,
-        given.ready,
-    )
+    with observed("sink", given.stream, os.environ, settings.slot):
+        run_sink(
+            given.stream,
+            given.kafka,
+            given.registry,
+            warehouse_settings(warehouse),
+            settings,
+            given.stop,
+            given.ready,
+        )
 
 
 def join(
@@ -107,18 +111,20 @@ def join(
     Example: millstream join examples/loans/stream.toml --kafka 127.0.0.1:9092
     """
     from consumers.join import run_join
+    from consumers.observed import observed
     from consumers.topics import require_topics
     from millstream.settings import JoinSettings, from_environment
 
     given = start(path, kafka, registry, ready_file)
     settings = from_environment(JoinSettings, os.environ, slot=slot)
     require_topics(given.stream, given.kafka, ["labelled", "join_state"])
-    run_join(
-        given.stream,
-        given.kafka,
-        given.registry,
-        settings,
-        given.stop,
-        given.ready,
-        rebuild=rebuild,
-    )
+    with observed("join", given.stream, os.environ, settings.slot):
+        run_join(
+            given.stream,
+            given.kafka,
+            given.registry,
+            settings,
+            given.stop,
+            given.ready,
+            rebuild=rebuild,
+        )

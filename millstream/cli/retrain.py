@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from typing import TYPE_CHECKING, Annotated
 
@@ -52,6 +53,7 @@ def retrain(  # noqa: PLR0913, PLR0917 - one parameter for each option
 
     Example: millstream retrain examples/loans/stream.toml --once --reason "a new product"
     """
+    from consumers.observed import observed
     from consumers.registry import Registry
     from consumers.retrainer import asked_for
     from consumers.retraining import TOPICS, run_retrainer
@@ -76,15 +78,16 @@ def retrain(  # noqa: PLR0913, PLR0917 - one parameter for each option
         )
         typer.echo(f"asked for retraining {step.number}: millstream retrainings {path}")
         return
-    ended = run_retrainer(
-        given.stream,
-        given.kafka,
-        given.registry,
-        warehouse_settings(warehouse),
-        given.stop,
-        given.ready,
-        reason if once else None,
-    )
+    with observed("retrain", given.stream, os.environ):
+        ended = run_retrainer(
+            given.stream,
+            given.kafka,
+            given.registry,
+            warehouse_settings(warehouse),
+            given.stop,
+            given.ready,
+            reason if once else None,
+        )
     if ended is not None:
         typer.echo("\n".join(_lines(ended)))
         failed = ended.over is None or ended.over.outcome is Outcome.FAILED

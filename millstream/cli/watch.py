@@ -29,6 +29,7 @@ def watch(
 
     Example: millstream watch examples/loans/stream.toml --kafka 127.0.0.1:9092
     """
+    from consumers.observed import observed
     from consumers.topics import require_topics
     from consumers.watch import run_watch
     from millstream.settings import WatchSettings, from_environment
@@ -36,12 +37,13 @@ def watch(
     given = start(path, kafka, registry, ready_file)
     settings = from_environment(WatchSettings, os.environ)
     require_topics(given.stream, given.kafka, ["labelled", "drift", "incidents", "watch_state"])
-    run_watch(
-        given.stream,
-        given.kafka,
-        given.registry,
-        settings,
-        given.stop,
-        given.ready,
-        rebuild=rebuild,
-    )
+    with observed("watch", given.stream, os.environ):
+        run_watch(
+            given.stream,
+            given.kafka,
+            given.registry,
+            settings,
+            given.stop,
+            given.ready,
+            rebuild=rebuild,
+        )

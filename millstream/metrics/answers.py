@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from millstream.metrics.store import Store
-from millstream.models.bundle import Bundle
 from millstream.records import Records
-from millstream.scoring import Answers
+
+if TYPE_CHECKING:  # every program imports this module, and only the scorer needs models
+    from millstream.models.bundle import Bundle
+    from millstream.scoring import Answers
 
 
 def count_answers(
