@@ -1,12 +1,12 @@
 """Two models on the same labelled events, as ClickHouse knows them; and decisions, to their topic.
 
 An event's two answers are in `predictions` (who answered) and `shadows` (who did not), whichever
-way round: a canary changes it from key to key.
+way round: a canary changes it from key to key. Who judges again and again counts first (`Judge`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from consumers.alert_log import Alarms
-from consumers.performance import EVENT, PLACE, field_parts, version_answers
+from consumers.performance import EVENT, PLACE, field_parts, happened_column, version_answers
 from consumers.registry import Registry, subject_of
 from consumers.warehouse import Warehouse, require_tables
 from millstream.alerts.wire import Writer
@@ -23,15 +23,23 @@ from millstream.errors import ContractMismatch, OperatorNeeded
 from millstream.judging.evidence import Decision, Role
 from millstream.judging.gates import Terms
 from millstream.judging.judge import judge
-from millstream.judging.pairs import Pairs
+from millstream.judging.paired import BLOCK
+from millstream.judging.pairs import Pairs, rows_needed
 from millstream.judging.records import DecisionRecord
 from millstream.models.card import Card
 from millstream.models.reference import ModelReference
 from millstream.performance.answers import Answers
 from millstream.performance.metrics import Classes
+from millstream.releases.release import Kind
 from millstream.settings import KafkaSettings
 from millstream.stream import Stream
 from millstream.warehouse.ddl import event_columns
+
+GROWTH: Final = 50
+"""Pairs are read again when there are a fiftieth more. Too low reads everything for every label;
+too high sees later what is proven."""
+STALE_S: Final = 60.0
+"""Or when anything has changed for so long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,19 +57,19 @@ def contests(stream: Stream, warehouse: Warehouse) -> list[Contest]:
     """Those of the newest release: the champion with its challenger, and with each shadow.
 
     They began with the first release of an unbroken row that had the same champion and the second
-    model. A shadow that answered before the champion did is its predecessor. Raises OperatorNeeded
-    where a migration is missing, and DependencyUnavailable.
+    model. A shadow that the champion took the place of is its predecessor, unless the champion came
+    back by a rollback. Raises OperatorNeeded where a migration is missing, DependencyUnavailable.
     """
     require_tables(warehouse, stream)
     switches = [_Switch(*row) for row in warehouse.query(_SWITCHES.format(name=stream.name))]
     if not switches:
         return []
-    newest = switches[-1]
+    newest, former = switches[-1], _before(switches)
     found = []
     for other in newest.others:
         mine = _unbroken(switches, newest.champion, other)
-        former = {each.before_digest for each in mine if each.number == mine[0].number}
-        role = Role.PREDECESSOR if other.digest in former else Role.CHALLENGER
+        beside = other in newest.shadows
+        role = Role.PREDECESSOR if beside and other.digest in former else Role.CHALLENGER
         firsts: dict[int, int] = {}
         for each in mine:
             firsts.setdefault(each.partition, each.first_offset)
@@ -72,8 +80,8 @@ def contests(stream: Stream, warehouse: Warehouse) -> list[Contest]:
 def read_pairs(
     stream: Stream, warehouse: Warehouse, cards: Sequence[Card], contest: Contest
 ) -> tuple[Pairs, tuple[str, ...]]:
-    """Both models' answers to the events whose label is known, the oldest label first, at most
-    [judge] rows_max of them; and notes, a sentence each.
+    """Both models' answers to the events whose label is known, the oldest label first, no more than
+    [judge] rows_max asks for; and notes, a sentence each.
 
     cards: of the two bundles, or one of the same labels. An event that either model refused is not
     among them; those that only the second one refused are counted. Labels count as they are now: a
@@ -86,7 +94,7 @@ def read_pairs(
     fields = [name for name in wanted if name in kept]
     notes = [f"{name} is not kept in ClickHouse: no slices" for name in wanted if name not in kept]
     bounds = {"one": contest.champion.digest, "two": contest.challenger.digest}
-    table = warehouse.table(_pairs(stream, contest, fields), **bounds)
+    table = warehouse.table(_pairs(stream, contest, fields, _rows_max(stream)), **bounds)
     ((refused,),) = warehouse.query(_refused(stream, contest), two=contest.challenger.digest)
     parts = field_parts(stream, table, fields)
     if not table.num_rows:
@@ -102,6 +110,58 @@ def read_pairs(
         sides.append(made)
         notes += [note for note in said if note not in notes]
     return Pairs(sides[0], sides[1], int(refused)), tuple(notes)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What there is to judge by, uncut by rows_max. pairs: labelled events that both have answered.
+    records: labelled records of any event, so that a correction is seen too."""
+
+    pairs: int
+    records: int
+
+
+def count(stream: Stream, warehouse: Warehouse, contest: Contest) -> Known:
+    """Without reading an answer. Raises DependencyUnavailable."""
+    where = _within(contest, "source_partition", "source_offset")
+    ((pairs, records),) = warehouse.query(
+        f"WITH labels AS ({_labels(stream, where)}), answers AS ("
+        f"{_answers(stream, where, f'{PLACE}, toString(model_digest) AS digest')}) "
+        f"SELECT (SELECT count() FROM (SELECT {PLACE} FROM answers WHERE digest IN "
+        f"({{one:String}}, {{two:String}}) AND ({PLACE}) IN (SELECT {PLACE} FROM labels) "
+        f"GROUP BY {PLACE} HAVING uniqExact(digest) = 2)), (SELECT count() FROM "
+        f"{stream.name}.labelled WHERE kafka_unreadable = '' AND {where})",
+        one=contest.champion.digest,
+        two=contest.challenger.digest,
+    )
+    return Known(int(pairs), int(records))
+
+
+class Judge:
+    """Decides contests again and again: reads their pairs only where there are enough new ones.
+
+    clock: seconds. What it decides is `decide`'s, of this look or of an earlier one.
+    """
+
+    def __init__(self, stream: Stream, warehouse: Warehouse, clock: Callable[[], float]) -> None:
+        self._stream = stream
+        self._warehouse = warehouse
+        self._clock = clock
+        self._last: tuple[Contest, Known, float, Decision] | None = None
+
+    def decide(self, cards: Sequence[Card], contest: Contest) -> Decision:
+        """Raises as `read_pairs`."""
+        known, now = count(self._stream, self._warehouse, contest), self._clock()
+        if self._last is not None:
+            before, then, read_at, decision = self._last
+            grown = known.pairs - then.pairs >= max(BLOCK, then.pairs // GROWTH)
+            is_full = min(known.pairs, then.pairs) >= _rows_max(self._stream)
+            stale = known != then and now - read_at >= STALE_S
+            if before == contest and not (grown and not is_full) and not stale:
+                return decision
+        decision = decide(self._stream, self._warehouse, cards, contest)
+        self._last = (contest, known, now, decision)
+        return decision
 
 
 def decide(
@@ -152,6 +212,7 @@ class _Switch:
     """One row of _SWITCHES."""
 
     number: int
+    kind: str
     partition: int
     first_offset: int
     before_digest: str
@@ -166,11 +227,17 @@ class _Switch:
     @property
     def others(self) -> list[ModelReference]:
         """The challenger, if there is one, and the shadows."""
-        return [ModelReference(*one) for one in (self.challenger_of, *self.shadows_of) if one[0]]
+        challenger = [ModelReference(*self.challenger_of)] if self.challenger_of[0] else []
+        return challenger + self.shadows
+
+    @property
+    def shadows(self) -> list[ModelReference]:
+        """What answers nothing."""
+        return [ModelReference(*one) for one in self.shadows_of]
 
 
 _SWITCHES: Final = (
-    "SELECT number, source_partition, first_offset, before_digest, "
+    "SELECT number, kind, source_partition, first_offset, before_digest, "
     "(champion_name, champion_version, champion_digest, champion_location), "
     "(challenger_name, challenger_version, challenger_digest, challenger_location), "
     "arrayZip(shadow_names, shadow_versions, shadow_digests, shadow_locations) "
@@ -194,6 +261,22 @@ def _unbroken(
     return [each for each in switches if each.number in kept]
 
 
+def _before(switches: Sequence[_Switch]) -> set[str]:
+    """Digests of what the newest champion took the place of; none where it was rolled back to."""
+    champion = switches[-1].champion.digest
+    others = [each.number for each in switches if each.champion.digest != champion]
+    mine = [each for each in switches if each.number > max(others, default=0)]
+    if mine[0].kind == Kind.ROLLBACK:
+        return set()
+    return {each.before_digest for each in mine} - {champion}
+
+
+def _rows_max(stream: Stream) -> int:
+    """So many pairs give the differences that [judge] rows_max asks for."""
+    table = stream.judge
+    return rows_needed(table.rows_max, stream.label.kind == "regression", table.value_scale)
+
+
 def _within(contest: Contest, partition: str, offset: str) -> str:
     """A condition: the event is one that both score."""
     parts = [
@@ -203,7 +286,30 @@ def _within(contest: Contest, partition: str, offset: str) -> str:
     return f"({' OR '.join(parts) or 'false'})"
 
 
-def _pairs(stream: Stream, contest: Contest, fields: Sequence[str]) -> str:
+def _answers(stream: Stream, where: str, columns: str) -> str:
+    """What anybody has answered, whoever's answer it was that counted."""
+    return (
+        f"SELECT {columns} FROM {stream.name}.predictions WHERE kafka_unreadable = '' "
+        f"AND answered_by != 'abstained' AND {where} UNION ALL SELECT {columns} "
+        f"FROM {stream.name}.shadows WHERE kafka_unreadable = '' AND refused = '' AND {where}"
+    )
+
+
+def _labels(stream: Stream, where: str) -> str:
+    """Events whose label is known, each once, by its newest labelled record."""
+    truth = "newest.3" if stream.label.kind == "regression" else "newest.2"
+    return (
+        f"SELECT {PLACE}, argMax((toString(status), CAST(label, 'Nullable(String)'), value), "
+        "version) AS newest, min(kafka_time) AS joined, "
+        "ifNull(toUnixTimestamp64Micro(min(known_at)), 0) AS known, "
+        f"any(toUnixTimestamp64Micro({happened_column(stream)})) AS happened, "
+        "any(toUnixTimestamp64Micro(published_at)) AS published "
+        f"FROM {stream.name}.labelled WHERE kafka_unreadable = '' AND {where} GROUP BY {PLACE} "
+        f"HAVING newest.1 != 'never_labelled' AND {truth} IS NOT NULL"
+    )
+
+
+def _pairs(stream: Stream, contest: Contest, fields: Sequence[str], rows_max: int) -> str:
     """One row for each labelled event that both models answered."""
     name = stream.name
     where = _within(contest, "source_partition", "source_offset")
@@ -228,20 +334,11 @@ def _pairs(stream: Stream, contest: Contest, fields: Sequence[str]) -> str:
         for side, digest in (("a", "one"), ("b", "two"))
     )
     return (
-        f"WITH answers AS (SELECT {said} FROM {name}.predictions WHERE kafka_unreadable = '' "
-        f"AND answered_by != 'abstained' AND {where} UNION ALL SELECT {said} FROM {name}.shadows "
-        f"WHERE kafka_unreadable = '' AND refused = '' AND {where}), "
-        f"labels AS (SELECT {PLACE}, argMax((toString(status), CAST(label, 'Nullable(String)'), "
-        "value), version) AS newest, min(kafka_time) AS joined, "
-        "ifNull(toUnixTimestamp64Micro(min(known_at)), 0) AS known, "
-        "any(toUnixTimestamp64Micro(event_time)) AS happened, "
-        "any(toUnixTimestamp64Micro(published_at)) AS published "
-        f"FROM {name}.labelled WHERE kafka_unreadable = '' AND {where} GROUP BY {PLACE} "
-        "HAVING newest.1 != 'never_labelled') "
+        f"WITH answers AS ({_answers(stream, where, said)}), labels AS ({_labels(stream, where)}) "
         "SELECT l.newest.1 AS status, l.newest.2 AS label, l.newest.3 AS value, l.known AS known, "
         f"l.happened AS happened, l.published AS published{sides}{shown} FROM labels AS l "
         f"{joins}{events if fields else ''} "
-        f"ORDER BY l.joined, l.source_partition, l.source_offset LIMIT {stream.judge.rows_max}"
+        f"ORDER BY l.joined, l.source_partition, l.source_offset LIMIT {rows_max}"
     )
 
 

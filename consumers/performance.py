@@ -82,7 +82,7 @@ def read(stream: Stream, warehouse: Warehouse, cards: Sequence[Card], which: Ran
 
 def _predictions(stream: Stream, which: Range, fields: Sequence[str]) -> str:
     """One row for each prediction, the newest by event time first."""
-    name, time = stream.name, _time(stream)
+    name, time = stream.name, happened_column(stream)
     shown = "".join(f", e.field_{i} AS field_{i}" for i in range(len(fields)))
     columns = "".join(f", `{field}` AS field_{i}" for i, field in enumerate(fields))
     events = (
@@ -210,8 +210,9 @@ def field_parts(
     )
 
 
-def _time(stream: Stream) -> str:
-    """What is known of when an event happened."""
+def happened_column(stream: Stream) -> str:
+    """The column of predictions, shadows and labelled that says when an event happened: a private
+    time stays out of ClickHouse, and when it was published stands for it."""
     return "published_at" if stream.event.time in stream.privacy.private else "event_time"
 
 

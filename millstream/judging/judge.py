@@ -15,7 +15,7 @@ from millstream.judging import gates
 from millstream.judging.evidence import Decision, Evidence, Gate, Role, Verdict
 from millstream.judging.gates import Terms
 from millstream.judging.paired import Finding, paired
-from millstream.judging.pairs import Pairs, differences
+from millstream.judging.pairs import Pairs, differences, rows_needed
 from millstream.models.reference import ModelReference
 
 
@@ -30,9 +30,16 @@ def judge(
 ) -> Decision:
     """The decision on what is known now. pairs: since the challenger began to score, or since the
     champion took its predecessor's place; the second of each pair is the challenger, or the
-    predecessor. Call it again with all rows when there are more."""
+    predecessor. Call it again with all rows when there are more. Of a new champion it is about the
+    rows up to where it was proven: later rows change nothing, so that the same decision comes of
+    every later look."""
     lost = differences(pairs, terms.loss, terms.value_scale)
     finding = paired(lost, terms.rule)
+    if role is Role.PREDECESSOR and (proven := _first_proven(finding)) is not None:
+        regression = pairs.champion.classes is None
+        pairs = pairs.first(rows_needed(proven, regression, terms.value_scale))
+        lost = lost[:proven]
+        finding = paired(lost, terms.rule)
     measures = (gates.measured(pairs.champion, terms), gates.measured(pairs.challenger, terms))
     slices, parts = gates.sliced(pairs, lost, terms.rule)
     passed = (
@@ -83,6 +90,11 @@ def _of_challenger(finding: Finding, passed: Sequence[Gate]) -> tuple[Verdict, s
     if finding.better_at is not None:
         return Verdict.HOLD, f"better, but it does not pass: {failed}"
     return Verdict.HOLD, f"neither is proven after {finding.rows:,} rows"
+
+
+def _first_proven(finding: Finding) -> int | None:
+    """Rows at which anything was first proven."""
+    return min((at for at in (finding.better_at, finding.worse_at) if at is not None), default=None)
 
 
 def _of_champion(finding: Finding) -> tuple[Verdict, str]:

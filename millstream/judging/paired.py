@@ -25,10 +25,10 @@ they do for bursts is measured (docs/JUDGING.md), not proven.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from math import exp, log
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
@@ -97,38 +97,14 @@ class Finding:
     dependent: bool
     exhausted: bool
 
-    def as_json(self) -> dict[str, Any]:
-        """Its fields."""
-        return asdict(self)
-
-
-class PairedTest:
-    """Differences in, findings out. What it finds depends on the rows, not on how they were cut
-    into batches; rows beyond rows_max change nothing."""
-
-    def __init__(self, rule: Rule | None = None) -> None:
-        self.rule = rule or Rule()
-        self._taken: list[Floats] = []
-        self._rows = 0
-
-    def take(self, differences: Floats) -> None:
-        """[n] losses of the first model less the second one's on the same rows, in order. Raises
-        ValueError where one is not in [-1, 1]."""
-        if not (np.abs(differences) <= 1.0).all():
-            raise ValueError("a difference of losses is not in [-1, 1]")
-        left = self.rule.rows_max - self._rows
-        if left > 0:
-            self._taken.append(differences[:left])
-            self._rows += len(self._taken[-1])
-
-    def finding(self) -> Finding:
-        """What they show so far."""
-        return paired(np.concatenate(self._taken or [np.zeros(0)]), self.rule)
-
 
 def paired(differences: Floats, rule: Rule) -> Finding:
-    """The finding of [n] differences in [-1, 1], in the order in which their labels came."""
+    """The finding of [n] losses of the first model less the second one's on the same rows, in the
+    order in which their labels came; rows beyond rows_max change nothing. Raises ValueError where
+    one is not in [-1, 1]."""
     taken = differences[: rule.rows_max]
+    if not (np.abs(taken) <= 1.0).all():
+        raise ValueError("a difference of losses is not in [-1, 1]")
     up, down = Trace(taken, rule.margin), Trace(-taken, rule.margin)
     mean = float(taken.mean()) if len(taken) else 0.0
     wealth = log(1.0 / rule.alpha)

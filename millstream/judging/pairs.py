@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import log
 from typing import Final, Literal
 
@@ -39,6 +39,17 @@ class Pairs:
 
     def __len__(self) -> int:
         return len(self.champion)
+
+    def first(self, count: int) -> Pairs:
+        """So many rows, from the beginning."""
+        return replace(
+            self, champion=self.champion.first(count), challenger=self.challenger.first(count)
+        )
+
+
+def rows_needed(rows: int, regression: bool, value_scale: float | None) -> int:
+    """How many pairs give so many differences."""
+    return rows + (SCALE_ROWS if regression and value_scale is None else 0)
 
 
 def differences(pairs: Pairs, loss: Loss, value_scale: float | None = None) -> Floats:

@@ -28,6 +28,7 @@ class DecisionRecord:
             evidence.challenger.digest,
             self.decision.verdict.value,
             str(evidence.finding.rows),
+            f"{evidence.first_us} {evidence.last_us}",
         )
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 

@@ -48,6 +48,10 @@ class ModelReference:
         """name@version, as people write it."""
         return f"{self.name}@{self.version}"
 
+    def means(self, other: ModelReference) -> bool:
+        """Whether it is the same model, wherever the two lie."""
+        return (self.label, self.digest) == (other.label, other.digest)
+
     def as_dict(self) -> dict[str, str]:
         """Its fields; `of` gives the reference back."""
         return {

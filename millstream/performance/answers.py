@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Final
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Final
+
+import numpy as np
 
 from millstream.performance import estimate
 from millstream.performance.metrics import Classes, Floats, Ints
@@ -43,6 +45,17 @@ class Answers:
 
     def __len__(self) -> int:
         return len(self.event_us)
+
+    def first(self, count: int) -> Answers:
+        """So many of them, from the beginning."""
+        cut: dict[str, Any] = {}
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if isinstance(value, np.ndarray):
+                cut[each.name] = value[:count]
+            elif isinstance(value, Mapping):
+                cut[each.name] = {name: names[:count] for name, names in value.items()}
+        return replace(self, **cut)
 
 
 @dataclass(frozen=True, slots=True)

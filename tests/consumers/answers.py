@@ -98,11 +98,18 @@ def label(
     delay_s: int = 10,
     truth: list[str | None] | None = None,
     labels: Sequence[str] = ("no", "yes"),
+    values: Sequence[float] | None = None,
+    without: Sequence[str] = (),
 ) -> None:
-    """Insert labelled rows of these answers, at the labelled topic's offsets from `first` on."""
+    """Insert labelled rows of these answers, at the labelled topic's offsets from `first` on.
+
+    values: of a regression, in place of labels. without: columns that stay empty.
+    """
     n = len(rows)
     place = np.array(rows, np.int64)
     at = START_US + place * SECOND_US
+    if values is not None:
+        truth = [None] * n
     said = [labels[int(t)] for t in np.asarray(made.truth)[place]] if truth is None else truth
     some = Made(np.asarray(made.chances)[place], None, [])
     answer = _answer(stream, some, at, "1")
@@ -114,10 +121,15 @@ def label(
         "version": np.full(n, version, np.int32),
         "status": [status] * n,
         "label": pa.array(said, pa.string()),
+        "value": None if values is None else pa.array(values, pa.float64()),
         "known_at": _times(at + delay_s * SECOND_US) if status != "never_labelled" else None,
         "predicted": [labels[int(p >= 0.5)] for p in some.chances],
     }
-    kept = {name: column for name, column in labelled.items() if column is not None}
+    kept = {
+        name: column
+        for name, column in labelled.items()
+        if column is not None and name not in without
+    }
     warehouse.insert(stream.name, "labelled", pa.table(kept), f"l{first}-{version}")
 
 

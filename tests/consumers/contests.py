@@ -28,11 +28,13 @@ def switch(
     shadows: Sequence[ModelReference] = (),
     first: int = 0,
     before: str = "",
+    kind: str = "release",
 ) -> None:
     """A release that partition 0 answers from offset `first` on."""
     record: dict[str, Any] = {
         **_coordinates(stream.topic("releases"), 1, number),
         "record": ["switch"],
+        "kind": [kind],
         "number": np.array([number], np.int64),
         "source_partition": np.zeros(1, np.int32),
         "first_offset": np.array([first], np.int64),

@@ -80,6 +80,24 @@ def test_what_was_proven_first_decides_of_a_champion_not_of_a_challenger() -> No
     assert verdict(Role.PREDECESSOR, turned, made.evidence.gates)[0] is Verdict.KEEP
 
 
+@pytest.mark.parametrize("errors", [BETTER, WORSE])
+def test_of_a_champion_the_decision_is_the_same_however_late_it_is_looked_at(
+    errors: tuple[float, float],
+) -> None:
+    """It is about the rows up to where it was proven: the same id, whoever makes it again with
+    more labels."""
+    every = pairs(ROWS, errors)
+    whole = _judge(every, Role.PREDECESSOR)
+    rows = whole.evidence.finding.rows
+    assert 500 <= rows < ROWS
+    at = whole.evidence.finding
+    assert rows in {at.better_at, at.worse_at}
+    earlier = _judge(every.first(rows + 20), Role.PREDECESSOR)
+    assert earlier.as_json() == whole.as_json()
+    assert DecisionRecord(earlier, 1).id == DecisionRecord(whole, 2).id
+    assert _judge(every.first(rows - 1), Role.PREDECESSOR).verdict is Verdict.HOLD
+
+
 def test_evidence_is_a_table_markdown_and_json() -> None:
     """Each names the verdict, every gate with found, limit and passed, and both models."""
     regions = np.array(["north", "a|b"] * (ROWS // 2), object)

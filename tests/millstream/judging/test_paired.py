@@ -7,7 +7,7 @@ from math import log
 import numpy as np
 import pytest
 
-from millstream.judging.paired import BLOCK, PARTS, STAKES, PairedTest, Rule, Trace, paired
+from millstream.judging.paired import BLOCK, PARTS, STAKES, Rule, Trace, paired
 from ops.bench.judging import KINDS
 
 RULE = Rule(rows_min=8)
@@ -71,14 +71,14 @@ def test_a_margin_is_no_difference() -> None:
     assert paired(taken, Rule(rows_min=8, margin=0.1)).better_at is None
 
 
-def test_batches_do_not_matter() -> None:
-    """The same rows in other pieces give the same finding."""
-    taken = _signs(300, 250, 1_000)
-    whole, pieces = PairedTest(RULE), PairedTest(RULE)
-    whole.take(taken)
-    for start in range(0, len(taken), 37):
-        pieces.take(taken[start : start + 37])
-    assert pieces.finding() == whole.finding() == paired(taken, RULE)
+def test_what_was_proven_is_proven_by_the_rows_up_to_there() -> None:
+    """Later rows do not move the row at which it was: a look that comes late finds the same."""
+    taken = np.concatenate((_signs(160, 60, 800), _signs(100, 300, 800)))
+    at = paired(taken, RULE).better_at
+    assert at is not None
+    assert at < 1_020
+    assert paired(taken[:at], RULE).better_at == at
+    assert paired(taken[: at - 1], RULE).better_at is None
 
 
 def test_rows_that_repeat_themselves_count_less() -> None:
@@ -122,7 +122,7 @@ def test_the_interval_holds_the_truth_at_every_look() -> None:
 def test_a_difference_beyond_one_is_refused(odd: float) -> None:
     """Losses are between 0 and 1."""
     with pytest.raises(ValueError, match="not in"):
-        PairedTest().take(np.array([0.0, odd]))
+        paired(np.array([0.0, odd]), RULE)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import brier_score_loss, log_loss
 
-from millstream.judging.pairs import Pairs, differences
+from millstream.judging.pairs import Pairs, differences, rows_needed
 from tests.millstream.judging.answered import answers, values
 
 
@@ -76,3 +76,27 @@ def test_sides_are_of_the_same_rows() -> None:
     made = _pair()
     with pytest.raises(AssertionError):
         replace(made, champion=_pair(rows=10).champion)
+
+
+@pytest.mark.parametrize(("scale", "needed"), [(None, 140), (2.0, 40)])
+def test_so_many_pairs_give_so_many_differences(scale: float | None, needed: int) -> None:
+    """A regression without a scale spends its first 100 rows on one."""
+    assert rows_needed(40, True, scale) == needed
+    assert rows_needed(40, False, None) == 40
+    random = np.random.default_rng(3)
+    said, truth = random.normal(size=(2, 300))
+    made = Pairs(values(said, truth), values(said + 0.5, truth))
+    found = differences(made, "error", scale)
+    cut = differences(made.first(needed), "error", scale)
+    assert cut.tolist() == found[:40].tolist()
+
+
+def test_the_first_rows_are_cut_from_every_column() -> None:
+    """Slices too; what was refused stays."""
+    regions = {"region": np.array(["north", "south"] * 10, object)}
+    truth = np.arange(20) % 2
+    made = Pairs(*(answers(np.full(20, p), truth, slices=regions) for p in (0.2, 0.8)), refused=3)
+    cut = made.first(5)
+    assert (len(cut), len(cut.challenger), cut.refused) == (5, 5, 3)
+    assert cut.champion.slices["region"].tolist() == ["north", "south"] * 2 + ["north"]
+    assert cut.challenger.raw.tolist() == made.challenger.raw[:5].tolist()
