@@ -2,7 +2,7 @@
 #   make demo [KAFKA=real] [ARGS="--events 20000"]    the whole main job on this machine
 #   make test                                         all checks and tests (CI=true: nothing may be skipped)
 #   make soak [ARGS="--seconds 60"]                   ten minutes of kills and network faults; then verify
-#   make check | bench | bench-quick | bench-drift | bench-loop | faults | soak | fuzz | kafka | lock | clean
+#   make check | bench | bench-quick | bench-drift | bench-loop | bench-loop-kafka | faults | soak | fuzz | docs | kafka | lock | clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 BIN := .venv/bin
@@ -10,7 +10,7 @@ READY := .venv/.ready
 KAFKA ?= embedded
 ARGS ?=
 
-.PHONY: demo test check unit broker faults soak fuzz bench bench-quick bench-drift bench-loop kafka lock clean
+.PHONY: demo test check unit broker faults soak fuzz bench bench-quick bench-drift bench-loop bench-loop-kafka docs kafka lock clean
 
 demo: $(READY)
 	$(BIN)/millstream demo --kafka $(KAFKA) $(ARGS)
@@ -50,6 +50,10 @@ bench-drift: $(READY)
 bench-loop: $(READY)
 	$(BIN)/python -m ops.bench.loop $(ARGS)
 
+# The same through real Kafka and every program: minutes a stream. ARGS="--delays 0,500,2000": later.
+bench-loop-kafka: $(READY)
+	$(BIN)/python -m ops.bench.loop.through $(ARGS)
+
 # Load, kill -9 every 5 s, broker restarts, network faults; 1 if an event or a row is lost or doubled.
 soak: $(READY)
 	$(BIN)/python -m ops.soak $(ARGS)
@@ -57,6 +61,10 @@ soak: $(READY)
 # Ten million damaged records through the compiled codec and the row reader: the same verdicts.
 fuzz: $(READY)
 	$(BIN)/python -m ops.fuzz $(ARGS)
+
+# The documentation site, into .run/site: every link and anchor is checked.
+docs: $(READY)
+	$(BIN)/python -m ops.docs $(ARGS)
 
 kafka: $(READY)
 	$(BIN)/millstream kafka .run/kafka $(ARGS)
