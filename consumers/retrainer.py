@@ -30,7 +30,10 @@ from millstream.retraining.stages import Attempt, Outcome, Stage, Status, Step, 
 from millstream.retraining.triggers import Fired, Opened, Readings, Triggers
 
 LOOK_S: Final = 1.0
-"""Between two looks for a reason, or at a stage that waits for labels."""
+"""Between two looks for a reason, or at what people ask for."""
+WAIT_S: Final = 3.0
+"""Between two looks at a stage that waits. Too low asks ClickHouse for nothing; too high is late.
+"""
 BACKOFF_S_MAX: Final = 30.0
 
 _log = logging.getLogger(__name__)
@@ -70,8 +73,17 @@ class Steps(Protocol):
     """
 
     def run(self, stage: Stage, attempt: Attempt) -> Result: ...
+    def end(self, stage: Stage, attempt: Attempt, how: Ended) -> Ended:
+        """The attempt is about to end so in this stage: what it did outside is taken back, unless
+        it ends as promoted. It may be called again, as `run`."""
+        ...
+
     def readings(self) -> Readings:
         """What the triggers judge."""
+        ...
+
+    def labels(self) -> int:
+        """Labelled rows so far."""
         ...
 
     def incidents(self) -> list[Opened]:
@@ -98,6 +110,8 @@ class Retrainer:
         self._now_us = now_us
         self._said_by = said_by
         self._mine: tuple[str, Stage] | None = None  # what this process has started
+        self._waits_us: int | None = None  # when that was looked at, and waited
+        self._fired: Fired | None = None  # what has no attempt yet
         triggers.recover(journal.log.attempts)
 
     def look(self) -> bool:
@@ -106,21 +120,23 @@ class Retrainer:
         attempt = self._journal.log.open
         if attempt is not None:
             return self._advance(attempt)
-        for incident in self._steps.incidents():
-            self._triggers.opened(incident)
-        self._journal.hear()
+        self._hear()
         asked = self._journal.log.asked
         if asked:
-            self._start(asked[0], Stage.COLLECT, {})
+            number = self._journal.log.number_of(asked[0])
+            self._open(replace(asked[0], number=number))
             return True
-        fired = self._triggers.fire(self._steps.readings())
-        if fired is None:
+        # what has fired does not fire again: it is kept until its attempt is on the log
+        self._fired = self._fired or self._triggers.fire(self._steps.readings())
+        if self._fired is None:
             return False
-        self.begin(fired)
+        self.begin(self._fired)
         return True
 
     def begin(self, fired: Fired) -> Attempt:
-        """Open an attempt. Raises InvariantBroken where one is open."""
+        """Open an attempt, about all incidents that have come. Raises InvariantBroken where one is
+        open."""
+        self._hear()  # what people asked for meanwhile has numbers, too
         number, now = self._journal.log.number, self._now_us()
         attempt = Attempt(
             attempt_id(self._journal.log.stream, number, now),
@@ -130,8 +146,7 @@ class Retrainer:
             now,
         )
         _log.info("retraining %d begins: %s", number, fired.reason)
-        facts = {"incident": fired.incident, "since_us": fired.since_us}
-        return self._start(attempt, Stage.COLLECT, {k: v for k, v in facts.items() if v})
+        return self._open(attempt)
 
     def finish(self, attempt: Attempt, stop: threading.Event) -> Attempt:
         """Run its stages to the end, or until stopped."""
@@ -142,9 +157,10 @@ class Retrainer:
                 stop.wait(LOOK_S)
         return self._journal.log.attempt(attempt.id)
 
-    def run(self, stop: threading.Event) -> None:
-        """Look until stopped."""
+    def run(self, stop: threading.Event, between: Callable[[], None] = lambda: None) -> None:
+        """Look until stopped. between: what else is to be done, before each look."""
         while not stop.is_set():
+            between()
             if not self._patiently(stop, self.look):
                 stop.wait(LOOK_S)
 
@@ -162,6 +178,22 @@ class Retrainer:
                 wait_s = min(2.0 * wait_s, BACKOFF_S_MAX)
         return False
 
+    def _hear(self) -> None:
+        for incident in self._steps.incidents():
+            self._triggers.opened(incident)
+        self._journal.hear()
+
+    def _open(self, attempt: Attempt) -> Attempt:
+        about = self._triggers.waiting
+        facts: dict[str, Any] = {}
+        if about:
+            since_us = max(each.since_us for each in about)  # where the newest change began
+            facts = {"incidents": [each.id for each in about], "since_us": since_us}
+        made = self._start(attempt, Stage.COLLECT, facts)
+        self._triggers.told(about)
+        self._fired = None
+        return made
+
     def _advance(self, attempt: Attempt) -> bool:
         stage = attempt.next
         if stage is None:
@@ -172,6 +204,9 @@ class Retrainer:
             )
         if self._mine != (attempt.id, stage):
             attempt = self._start(attempt, stage, attempt.begun if attempt.running else {})
+        elif self._waits_us is not None and self._now_us() - self._waits_us < WAIT_S * 1e6:
+            return False
+        self._waits_us = None
         try:
             result = self._steps.run(stage, attempt)
         except InvariantBroken:
@@ -179,13 +214,16 @@ class Retrainer:
         except OperatorNeeded as why:
             result = Ended(Outcome.FAILED, f"{stage}: {why}")
         if isinstance(result, Waits):
+            self._waits_us = self._now_us()
             return False
+        if isinstance(result, Ended):
+            result = self._steps.end(stage, attempt, result)
         now = self._now_us()
         if isinstance(result, Done):
             step = self._step(attempt, stage, Status.DONE, attempt.reason, now)
             self._write(step, result.facts)
         else:
-            facts = {**result.facts, "labels": self._steps.readings().labels}
+            facts = {**result.facts, "labels": self._steps.labels()}
             step = self._step(attempt, stage, Status.OVER, result.reason, now, result.outcome)
             self._write(step, facts)
             self._triggers.over(now, int(facts["labels"]))

@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from consumers.performance import EVENT, PLACE, happened_column
 from consumers.warehouse import Warehouse, require_tables
 from millstream.models.card import Card
 from millstream.models.lineage import OffsetRange, Query
@@ -23,21 +24,17 @@ from millstream.performance.maturity import learn
 from millstream.performance.metrics import Ints
 from millstream.stream import Stream
 from millstream.training.fingerprint import hash_of_rows
-from millstream.training.rows import CannotTrain, Rows, Task
+from millstream.training.rows import CannotTrain, Ranges, Rows, Task
 from millstream.warehouse.ddl import event_columns
 
 ROWS_MAX: Final = 200_000
 MATURE_SHARE: Final = 0.95
 DELAYS_MAX: Final = 1_000_000
-_PLACE: Final = "source_topic, source_partition, source_offset"
+KINDS: Final = ("labelled", "source")
 _NUMBERS: Final = re.compile(
     r"transform\(toInt64\(kafka_partition\), \[([\d, ]+)\]::Array\(Int64\), "
     r"\[([\d, ]+)\]::Array\(Int64\), toInt64\(-1\)\) .*? AND truth IS NOT NULL"
     r"(?: AND happened >= (\d+))?(?: AND happened < (\d+))? ORDER BY .*? LIMIT (\d+)\)"
-)
-_EVENT: Final = (
-    "kafka_topic AS source_topic, kafka_partition AS source_partition, "
-    "kafka_offset AS source_offset"
 )
 
 
@@ -74,7 +71,7 @@ def read(
     feature is not kept, DependencyUnavailable.
     """
     require_tables(warehouse, stream)
-    _require_features(stream)
+    require_features(stream)
     marks = warehouse.query(
         f"SELECT kafka_partition, max(kafka_offset) FROM {stream.name}.labelled "
         "WHERE kafka_unreadable = '' GROUP BY kafka_partition ORDER BY kafka_partition"
@@ -86,10 +83,10 @@ def read(
         )
     bounds = {int(partition): int(offset) for partition, offset in marks}
     ripe, notes = _ripe_until(stream, warehouse, bounds, wanted.mature_share)
-    until = _us(wanted.until)
+    until = in_us(wanted.until)
     if ripe is not None:
         until = ripe if until is None else min(until, ripe)
-    text = _query(stream, bounds, (_us(wanted.since), until), wanted.rows_max)
+    text = _query(stream, bounds, (in_us(wanted.since), until), wanted.rows_max)
     rows, offsets = ask(stream, warehouse, text, champion)
     made = Query(text=text, result_hash=hash_of_rows(rows), rows=len(rows))
     return Loaded(rows, made, offsets, tuple(notes))
@@ -106,16 +103,14 @@ def ask(
 
     task: else what the rows and the champion's card show. Raises CannotTrain where there are none.
     """
-    _require_features(stream)
+    require_features(stream)
     table = warehouse.table(text)
     if not table.num_rows:
         raise CannotTrain(
             f"no labelled row of {stream.name} fits the query",
             "Widen --since and --until, wait for labels, or take them all with --immature",
         )
-    order = list(stream.features.order)
-    columns = {name: _feature(stream, table, i, name) for i, name in enumerate(order)}
-    features = pa.table(columns)
+    features = features_of(stream, table)
     if stream.label.kind == "regression":
         labels = np.asarray(table.column("value"), np.float64)
     else:
@@ -124,11 +119,24 @@ def ask(
         task or Task.of(stream, features, labels, champion),
         features,
         labels,
-        _ints(table, "happened"),
-        _ints(table, "known"),
+        ints(table, "happened"),
+        ints(table, "known"),
         table.column("id").to_pylist(),
     )
-    return rows, _ranges(stream, table)
+    return rows, ranges_of(table, KINDS)
+
+
+def offsets_within(warehouse: Warehouse, text: str, ranges: Ranges) -> tuple[OffsetRange, ...]:
+    """The offsets of those rows of a query that `read` made whose events happened within these
+    ranges: for each range its own, in their order."""
+    columns = [f"{kind}_{part}" for kind in KINDS for part in ("topic", "partition", "offset")]
+    table = warehouse.table(f"SELECT happened, {', '.join(columns)} FROM ({text})")
+    happened = ints(table, "happened")
+    found: list[OffsetRange] = []
+    for first, last in ranges:
+        places = np.flatnonzero((happened >= first) & (happened < last))
+        found += ranges_of(table.take(pa.array(places)), KINDS)
+    return tuple(found)
 
 
 def require_own_query(stream: Stream, text: str) -> None:
@@ -159,38 +167,50 @@ def _query(
     name = stream.name
     regression = stream.label.kind == "regression"
     truth = "value" if regression else "CAST(label, 'Nullable(String)')"
-    kept = event_columns(stream)
-    fields = "".join(
-        f", CAST(`{field}`, '{_plain(kept[field])}') AS field_{i}"
-        for i, field in enumerate(stream.features.order)
-    )
-    shown = "".join(f", e.field_{i} AS field_{i}" for i in range(len(stream.features.order)))
+    fields, shown = feature_fields(stream)
     since, until = times
     within = f" AND happened >= {since}" if since is not None else ""
     within += f" AND happened < {until}" if until is not None else ""
     return (
-        f"WITH picked AS (SELECT * FROM (SELECT {_PLACE}, kafka_topic, kafka_partition, "
+        f"WITH picked AS (SELECT * FROM (SELECT {PLACE}, kafka_topic, kafka_partition, "
         "kafka_offset, event_id, "
-        f"toUnixTimestamp64Micro({_time(stream)}) AS happened, "
-        f"toUnixTimestamp64Micro(ifNull(known_at, {_time(stream)})) AS known, "
+        f"toUnixTimestamp64Micro({happened_column(stream)}) AS happened, "
+        f"toUnixTimestamp64Micro(ifNull(known_at, {happened_column(stream)})) AS known, "
         f"toString(status) AS status, {truth} AS truth FROM {name}.labelled "
-        f"WHERE kafka_unreadable = '' AND {_up_to(bounds)} "
-        f"ORDER BY {_PLACE}, version DESC, kafka_partition, kafka_offset LIMIT 1 BY {_PLACE}) "
+        f"WHERE kafka_unreadable = '' AND {up_to(bounds)} "
+        f"ORDER BY {PLACE}, version DESC, kafka_partition, kafka_offset LIMIT 1 BY {PLACE}) "
         f"WHERE status IN ('labelled', 'corrected') AND truth IS NOT NULL{within} "
-        f"ORDER BY happened DESC, {_PLACE} LIMIT {rows_max}) "
+        f"ORDER BY happened DESC, {PLACE} LIMIT {rows_max}) "
         "SELECT l.event_id AS id, l.happened AS happened, l.known AS known, "
         f"l.truth AS {'value' if regression else 'label'}, "
         "l.kafka_topic AS labelled_topic, l.kafka_partition AS labelled_partition, "
         "l.kafka_offset AS labelled_offset, l.source_topic AS source_topic, "
         "l.source_partition AS source_partition, l.source_offset AS source_offset"
-        f"{shown} FROM picked AS l INNER JOIN (SELECT {_EVENT}{fields} FROM {name}.events WHERE "
+        f"{shown} FROM picked AS l INNER JOIN (SELECT {EVENT}{fields} FROM {name}.events WHERE "
         "kafka_unreadable = '' AND (kafka_topic, kafka_partition, kafka_offset) IN "
-        f"(SELECT {_PLACE} FROM picked)) AS e USING ({_PLACE}) "
+        f"(SELECT {PLACE} FROM picked)) AS e USING ({PLACE}) "
         "ORDER BY happened, source_topic, source_partition, source_offset"
     )
 
 
-def _up_to(bounds: dict[int, int]) -> str:
+def feature_fields(stream: Stream) -> tuple[str, str]:
+    """What a query selects for the features: of `events`, and of these as `e`."""
+    kept = event_columns(stream)
+    fields = "".join(
+        f", CAST(`{field}`, '{_plain(kept[field])}') AS field_{i}"
+        for i, field in enumerate(stream.features.order)
+    )
+    return fields, "".join(f", e.field_{i} AS field_{i}" for i in range(len(stream.features.order)))
+
+
+def features_of(stream: Stream, table: pa.Table) -> pa.Table:
+    """The features' columns of the answer to a query with `feature_fields`."""
+    order = list(stream.features.order)
+    return pa.table({name: _feature(stream, table, i, name) for i, name in enumerate(order)})
+
+
+def up_to(bounds: dict[int, int]) -> str:
+    """A condition: no record behind these offsets, by partition."""
     partitions, offsets = list(bounds), list(bounds.values())
     return (
         f"kafka_offset <= transform(toInt64(kafka_partition), {partitions}::Array(Int64), "
@@ -204,29 +224,27 @@ def _ripe_until(
     """Event time from which on too few labels are in, in µs; None where that is not known."""
     if share is None:
         return None, []
-    name, time = stream.name, _time(stream)
+    name, time = stream.name, happened_column(stream)
     table = warehouse.table(
         f"SELECT toUnixTimestamp64Micro({time}) AS happened, "
         "toUnixTimestamp64Micro(min(known_at)) AS known, "
         f"toUnixTimestamp64Micro(max(kafka_time)) AS joined FROM {name}.labelled "
-        f"WHERE kafka_unreadable = '' AND {_up_to(bounds)} "
-        f"GROUP BY {time}, {_PLACE} ORDER BY happened DESC LIMIT {DELAYS_MAX}"
+        f"WHERE kafka_unreadable = '' AND {up_to(bounds)} "
+        f"GROUP BY {time}, {PLACE} ORDER BY happened DESC LIMIT {DELAYS_MAX}"
     )
     waiting = warehouse.table(
         f"SELECT toUnixTimestamp64Micro({time}) AS happened FROM {name}.predictions WHERE "
-        f"kafka_unreadable = '' AND ({_PLACE}) NOT IN (SELECT {_PLACE} FROM {name}.labelled WHERE "
-        f"kafka_unreadable = '' AND {_up_to(bounds)}) "
+        f"kafka_unreadable = '' AND ({PLACE}) NOT IN (SELECT {PLACE} FROM {name}.labelled WHERE "
+        f"kafka_unreadable = '' AND {up_to(bounds)}) "
         f"ORDER BY happened DESC LIMIT {DELAYS_MAX}"
     )
-    happened, known = _ints(table, "happened"), table.column("known")
+    happened, known = ints(table, "happened"), table.column("known")
     came = np.asarray(known.is_valid())
     delays = np.asarray(known.fill_null(0), np.int64)[came] - happened[came]
     wait_us = stream.label.outcome_wait_s * 1_000_000
     # as of the newest outcome, not of now: asked again later, the same cut comes out
     as_of = int(np.asarray(known.fill_null(0), np.int64).max(initial=0))
-    ages = np.concatenate(
-        [as_of - _ints(waiting, "happened"), np.full(int((~came).sum()), wait_us)]
-    )
+    ages = np.concatenate([as_of - ints(waiting, "happened"), np.full(int((~came).sum()), wait_us)])
     curve = learn(delays, ages[ages >= 0], wait_us)
     age = curve.age_of(share)
     if age is None or not curve.settled:
@@ -236,7 +254,8 @@ def _ripe_until(
     ]
 
 
-def _require_features(stream: Stream) -> None:
+def require_features(stream: Stream) -> None:
+    """Raise CannotTrain where a feature of the stream is not in ClickHouse."""
     kept = event_columns(stream)
     for name in stream.features.order:
         if name not in kept:
@@ -257,12 +276,12 @@ def _feature(stream: Stream, table: pa.Table, number: int, name: str) -> Any:
     return column
 
 
-def _ranges(stream: Stream, table: pa.Table) -> tuple[OffsetRange, ...]:
-    """First and last offset of each partition, of the labelled records and of the events."""
+def ranges_of(table: pa.Table, kinds: tuple[str, ...]) -> tuple[OffsetRange, ...]:
+    """First and last offset of each partition, by the columns KIND_topic, _partition, _offset."""
     found = []
-    for what in ("labelled", "source"):
+    for what in kinds:
         topics = np.array(table.column(f"{what}_topic").to_pylist(), dtype=object)
-        partitions, offsets = _ints(table, f"{what}_partition"), _ints(table, f"{what}_offset")
+        partitions, offsets = ints(table, f"{what}_partition"), ints(table, f"{what}_offset")
         for topic in sorted(set(topics.tolist())):
             for partition in np.unique(partitions[topics == topic]).tolist():
                 ours = offsets[(topics == topic) & (partitions == partition)]
@@ -276,14 +295,11 @@ def _plain(kind: str) -> str:
     return "Nullable(String)" if kind == "LowCardinality(Nullable(String))" else kind
 
 
-def _time(stream: Stream) -> str:
-    """What is known of when an event happened."""
-    return "published_at" if stream.event.time in stream.privacy.private else "event_time"
-
-
-def _us(time: datetime | None) -> int | None:
+def in_us(time: datetime | None) -> int | None:
+    """Microseconds since 1970."""
     return None if time is None else round(time.timestamp() * 1e6)
 
 
-def _ints(table: pa.Table, name: str) -> Ints:
+def ints(table: pa.Table, name: str) -> Ints:
+    """A column of whole numbers without nulls."""
     return np.asarray(table.column(name), np.int64)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -231,7 +230,7 @@ def _write(
     from millstream.training.write import Naming, write_trained
 
     source, rows = made_of
-    lineage = lineage_of(rows, trained.recipe, source, stream.path.parent, _dirty(stream.path))
+    lineage = lineage_of(rows, trained.recipe, source, stream.path.parent)
     naming = Naming(stream.name, version, now, trained.threshold)
     test = trained.parts.test.columns
     kept = [name for name in stream.watch.slices if name in test.column_names]
@@ -244,21 +243,6 @@ def _write(
         tags = {"family": trained.recipe.family, "trained": now.isoformat(timespec="seconds")}
         open_registry(stream).add(bundle.folder, tags)
     return bundle, passport, f"registry {stream.model.registry} as {stream.name}@{version}"
-
-
-def _dirty(path: Path) -> bool | None:
-    """Whether the working tree has changes; None where git cannot say."""
-    try:
-        run = subprocess.run(
-            ["git", "status", "--porcelain", "--untracked-files=no"],
-            cwd=path.resolve().parent,
-            capture_output=True,
-            timeout=30,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return bool(run.stdout.strip())
 
 
 def _as_json(trained: Trained, bundle: Bundle, passport: Passport) -> dict[str, Any]:

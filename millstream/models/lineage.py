@@ -6,13 +6,14 @@ What nobody told is absent, never made up: a lineage of nothing but a file's has
 from __future__ import annotations
 
 import hashlib
+import subprocess
 from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-LOCK_BYTES_MAX = 64 << 20
 READ_BYTES = 1 << 20
+GIT_S_MAX = 30.0
 
 Text = Annotated[str, Field(min_length=1, max_length=4_096)]
 Hash = Annotated[str, Field(pattern=r"^(sha256|md5):[0-9a-f]{32,64}$")]
@@ -89,7 +90,7 @@ def hash_of(file: Path, algorithm: str = "sha256") -> str:
 def commit_of(folder: Path) -> str | None:
     """The commit that is checked out where `folder` lies, read from `.git`; None if there is none.
 
-    Whether the working tree has changes only git itself can say.
+    Whether the working tree has changes only git itself can say: `dirty_of`.
     """
     for place in (folder.resolve(), *folder.resolve().parents):
         git = place / ".git"
@@ -99,6 +100,21 @@ def commit_of(folder: Path) -> str | None:
         if git.is_dir():
             return _head(git)
     return None
+
+
+def dirty_of(folder: Path) -> bool | None:
+    """Whether tracked files have changes that the commit has not; None where git cannot say."""
+    try:
+        run = subprocess.run(
+            ["git", "status", "--porcelain", "--untracked-files=no"],
+            cwd=folder.resolve(),
+            capture_output=True,
+            timeout=GIT_S_MAX,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return bool(run.stdout.strip())
 
 
 def _head(git: Path) -> str | None:

@@ -192,10 +192,6 @@ class Rows:
             return int(self._places[row])
         return int(self._places[self.count - 1]) + 1 if self.count else 0
 
-    def between(self, begin: int, end: int) -> int:
-        """How many rows lie in [begin, end)."""
-        return self.row(end) - self.row(begin)
-
 
 def newest(ranges: Ranges, rows: int) -> Ranges:
     """The newest so many rows of these, as ranges that do not touch.

@@ -51,11 +51,6 @@ class Policy:
         return self._tracks[self._answers].champion
 
     @property
-    def guarded(self) -> bool:
-        """Whether the wide track answers."""
-        return self._answers == 1
-
-    @property
     def cut(self) -> int | None:
         """Place where the present concept began, as far as is known."""
         return self._tracks[0].cut

@@ -141,7 +141,7 @@ class Attempt:
     begun: Mapping[str, Any] = field(default_factory=dict)
     """Facts of the stage that is running, from its start."""
     cause: Mapping[str, Any] = field(default_factory=dict)
-    """Facts of the attempt's beginning: the incident, and where the change began."""
+    """Facts of the attempt's beginning: the incidents, and where the newest change began."""
 
     @property
     def next(self) -> Stage | None:
@@ -181,14 +181,14 @@ class Log:
         return tuple(one for one in self.attempts if one.over is None and not one.is_open)
 
     @property
-    def last(self) -> Attempt | None:
-        """The newest that is over."""
-        return next((one for one in reversed(self.attempts) if one.over is not None), None)
-
-    @property
     def number(self) -> int:
         """What the next attempt is called."""
         return max((one.number for one in self._attempts.values()), default=0) + 1
+
+    def number_of(self, asked: Attempt) -> int:
+        """What one that was asked for is called when it begins: no two have the same."""
+        others = {one.number for one in self._attempts.values() if one.id != asked.id}
+        return self.number if asked.number in others else asked.number
 
     def attempt(self, name: str) -> Attempt:
         """By its id."""
@@ -229,10 +229,11 @@ class Log:
                 "broker, rename one",
             )
         if step.status is Status.STARTED:
-            cause = step.facts if step.stage is Stage.COLLECT else known.cause
-            return replace(
-                known, running=step.stage, tries=step.tries, begun=step.facts, cause=cause
-            )
+            known = replace(known, running=step.stage, tries=step.tries, begun=step.facts)
+            if step.stage is not Stage.COLLECT:
+                return known
+            # two people may have asked for the same number: the retrainer's word counts
+            return replace(known, number=step.number, cause=step.facts)
         if step.status is Status.DONE:
             done = {**known.done, step.stage: step.facts}
             return replace(known, done=done, running=None, tries=0, begun={})

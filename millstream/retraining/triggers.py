@@ -1,12 +1,13 @@
 """What asks for a retraining: each reading is judged with hysteresis, all of them with a cool-down.
 
 A reading that is bad asks once; it must have been good again, by its band, before it asks anew. An
-incident asks once, also when it came during a retraining or its cool-down. A person always may.
+incident asks once, also when it came during a retraining or its cool-down; a retraining is about
+all that have come by its beginning, whatever asked for it. A person always may.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -29,23 +30,23 @@ class Opened:
 @dataclass(frozen=True, slots=True)
 class Readings:
     """What is known now. labels: labelled rows so far. accuracy: of the newest; business: the
-    query's number; None where there is none. trained: labels when the champion was trained."""
+    query's number; None where there is none. trained: labels when the champion was trained.
+    first_us: when the oldest label was joined, None without one."""
 
     now_us: int
     labels: int
     accuracy: float | None = None
     business: float | None = None
     trained: int = 0
+    first_us: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Fired:
-    """One retraining is wanted. since_us: where the change began, if an incident says so."""
+    """One retraining is wanted, and why."""
 
     trigger: Trigger
     reason: str
-    since_us: int | None = None
-    incident: str = ""
 
 
 @dataclass(slots=True)
@@ -75,8 +76,7 @@ class Triggers:
     def recover(self, attempts: Iterable[Attempt]) -> None:
         """What earlier attempts were about, and when the last was over."""
         for attempt in attempts:
-            told = attempt.cause.get("incident")
-            if told:
+            for told in attempt.cause.get("incidents", ()):
                 self._told[str(told)] = None
             if attempt.over is not None:
                 self.over(attempt.over.at_us, int(attempt.over.facts.get("labels", 0)))
@@ -85,6 +85,19 @@ class Triggers:
         """An incident, or one of its revisions."""
         if self.table.incident and incident.id not in self._told:
             self._waiting[incident.id] = incident
+
+    @property
+    def waiting(self) -> tuple[Opened, ...]:
+        """The incidents that an attempt that begins now is about, in the order in which they came."""
+        return tuple(self._waiting.values())
+
+    def told(self, incidents: Sequence[Opened]) -> None:
+        """An attempt about these has begun: none of them asks again."""
+        for incident in incidents:
+            self._waiting.pop(incident.id, None)
+            self._told[incident.id] = None
+        while len(self._told) > INCIDENTS_MAX:
+            del self._told[next(iter(self._told))]
 
     def over(self, at_us: int, labels: int) -> None:
         """An attempt has ended."""
@@ -102,20 +115,12 @@ class Triggers:
                 self._business.armed = True
             return None
         if self._waiting:
-            return self._incident()
+            return Fired(Trigger.INCIDENT, _named(self.waiting))
         if performance is not None:
             return Fired(Trigger.PERFORMANCE, performance)
         if business is not None:
             return Fired(Trigger.BUSINESS, business)
         return self._due(now)
-
-    def _incident(self) -> Fired:
-        incident = self._waiting.pop(next(iter(self._waiting)))
-        self._told[incident.id] = None
-        while len(self._told) > INCIDENTS_MAX:
-            del self._told[next(iter(self._told))]
-        reason = f"incident {incident.id}: {incident.verdict}"
-        return Fired(Trigger.INCIDENT, reason, incident.since_us, incident.id)
 
     def _due(self, now: Readings) -> Fired | None:
         """By volume, by labels, by time."""
@@ -125,12 +130,15 @@ class Triggers:
             return Fired(Trigger.VOLUME, f"{unseen:,} labels since the champion was trained")
         if table.schedule_labels and since >= table.schedule_labels:
             return Fired(Trigger.SCHEDULE, f"{since:,} labels since the last retraining")
-        if not table.schedule_s or self.ended_us is None:
+        # without one before it, time counts from the first label: a restart changes nothing
+        since_us = now.first_us if self.ended_us is None else self.ended_us
+        if not table.schedule_s or since_us is None:
             return None
-        passed = (now.now_us - self.ended_us) / 1e6
+        passed = (now.now_us - since_us) / 1e6
         if passed < table.schedule_s:
             return None
-        return Fired(Trigger.SCHEDULE, f"{passed:,.0f} s since the last retraining")
+        what = "the first label" if self.ended_us is None else "the last retraining"
+        return Fired(Trigger.SCHEDULE, f"{passed:,.0f} s since {what}")
 
     def _cools(self, now: Readings) -> bool:
         if self.ended_us is None:
@@ -158,3 +166,10 @@ class Triggers:
             return None
         bounds = f"below {low:g}" if low is not None and value < low else f"above {high:g}"
         return f"the business metric is {value:g}, {bounds}"
+
+
+def _named(incidents: Sequence[Opened]) -> str:
+    """In one line."""
+    first = incidents[0]
+    more = f", and {len(incidents) - 1} more" if len(incidents) > 1 else ""
+    return f"incident {first.id}: {first.verdict}{more}"

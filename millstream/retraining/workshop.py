@@ -1,19 +1,22 @@
 """The labelled rows of one attempt, and what any model loses on them: fitted here or registered.
 
 Places of rows are their event times in microseconds. The same rows, family and parameters give the
-same models, so a stage that is run again after a kill comes to the same.
+same models, so a stage that is run again after a kill comes to the same. A candidate decides by the
+champion's threshold: it stands for what errors cost, which no retraining knows better.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import numpy as np
-import pyarrow as pa
 
+from millstream.columnar.block import block_of
 from millstream.drift.profile import make_profile
 from millstream.models.bundle import Bundle
 from millstream.models.evaluation import evaluate
@@ -22,11 +25,11 @@ from millstream.models.package import issue_passport
 from millstream.models.passport import Passport
 from millstream.models.proof import Facts
 from millstream.models.session import Session
+from millstream.performance.metrics import Ints
 from millstream.retraining.challenge import Candidate, Losses
 from millstream.training.candidate import Candidate as Fitted
-from millstream.training.candidate import fit
-from millstream.training.families import Family
-from millstream.training.rows import CannotTrain, Rows
+from millstream.training.rows import CannotTrain, Ranges, Rows
+from millstream.training.train import Recipe, make
 
 Opened = Callable[[str], Session | None]
 """A registered model by its candidate's name; None where it is to be fitted."""
@@ -36,18 +39,25 @@ SAMPLE_ROWS: Final = 2_000
 
 
 class Workshop:
-    """rows: in order of event time. opened: whose models lie in the registry."""
+    """rows: in order of event time. opened: whose models lie in the registry. champion: whose
+    errors on these rows are a regression's measure. threshold: binary; every new model's.
+    """
 
     def __init__(
-        self, rows: Rows, family: str, parameters: Mapping[str, Any], opened: Opened
+        self,
+        rows: Rows,
+        recipe: Recipe,
+        opened: Opened,
+        champion: Candidate,
+        threshold: float = 0.5,
     ) -> None:
         self.rows = rows
-        self._family = cast("Family", family)
-        self._parameters = parameters
+        self._recipe = recipe
         self._opened = opened
-        self._fitted: dict[tuple[tuple[int, int], ...], Fitted] = {}
+        self._champion = champion
+        self._threshold = threshold
+        self._fitted: dict[Ranges, Fitted] = {}
         self._losses: dict[str, Losses] = {}
-        self._scale: float | None = None
 
     def losses(self, candidate: Candidate, begin: int, end: int) -> Losses:
         """Wrong decisions, 0 or 1; of a regression absolute errors, scaled to at most 1."""
@@ -63,18 +73,18 @@ class Workshop:
         """The model of its rows. Raises CannotTrain where there are none."""
         found = self._fitted.get(candidate.ranges)
         if found is None:
-            times = self.rows.times_us
-            bounds = [np.searchsorted(times, each).tolist() for each in candidate.ranges]
-            places = np.concatenate([np.arange(a, b) for a, b in bounds] or [np.arange(0)])
-            if not len(places):
+            if not len(self.rows.within(candidate.ranges)):
                 raise CannotTrain(
                     f"no labelled row of {candidate.name} is left in ClickHouse",
                     "Raise [retrain] rows_max, or keep labelled rows for longer",
                 )
-            taken = self.rows.take(places.astype(np.int64))
-            found = fit(taken, self._family, self._parameters)
+            found = make(self.rows, self.recipe(candidate))
             self._fitted[candidate.ranges] = found
         return found
+
+    def recipe(self, candidate: Candidate) -> Recipe:
+        """What makes its model of these rows."""
+        return replace(self._recipe, ranges=candidate.ranges, calibrate=False)
 
     def write(
         self,
@@ -96,7 +106,13 @@ class Workshop:
         if len(lost):
             metrics["held_out_loss"] = float(lost.mean())
         bundle = made.bundle(
-            folder, test, name=named[0], version=named[1], created=created, metrics=metrics
+            folder,
+            test,
+            name=named[0],
+            version=named[1],
+            created=created,
+            metrics=metrics,
+            threshold=self._threshold,
         )
         task = made.task
         categories = [feature.name for feature in task.features if feature.type == "category"]
@@ -112,29 +128,39 @@ class Workshop:
 
     def _lost(self, candidate: Candidate, places: slice) -> Losses:
         rows = self.rows.take(places)
-        session = self._opened(candidate.name)
-        if session is None:
-            try:
-                return self._wrong(rows, self.fitted(candidate).predict_proba(rows.columns))
-            except CannotTrain:  # its rows are gone: it cannot answer, so it cannot win
-                return np.ones(len(rows))
-        batch = rows.columns.combine_chunks().to_batches()
-        scored = session.score(batch[0] if batch else pa.RecordBatch.from_pydict({}))
         lost = np.ones(len(rows))  # what it refuses is lost
+        answered, said = self._said(candidate, rows)
         if rows.task.kind == "regression":
-            lost[scored.rows] = self._scaled(scored.scores[:, 0] - rows.values[scored.rows])
+            errors = np.abs(said - rows.values[answered])
+            lost[answered] = np.minimum(errors / self._scale, 1.0)
         else:
-            said = np.array(scored.label.to_pylist(), object)
-            lost[scored.rows] = said != rows.labels[scored.rows]
+            lost[answered] = said != rows.labels[answered]
         return lost
 
-    def _wrong(self, rows: Rows, scores: Losses) -> Losses:
-        if rows.task.kind == "regression":
-            return self._scaled(scores[:, 0] - rows.values)
-        return np.asarray(scores.argmax(axis=1) != rows.codes, np.float64)
+    def _said(self, candidate: Candidate, rows: Rows) -> tuple[Ints, Any]:
+        """Which rows it answers, and its labels or numbers for them."""
+        task, session = rows.task, self._opened(candidate.name)
+        if session is not None:
+            scored = session.score(block_of(rows.columns))
+            if task.kind == "regression":
+                return scored.rows, scored.scores[:, 0]
+            return scored.rows, np.array(scored.label.to_pylist(), object)
+        try:
+            scores = self.fitted(candidate).predict_proba(rows.columns)
+        except CannotTrain:  # its rows are gone: it cannot answer, so it cannot win
+            return np.zeros(0, np.int64), np.zeros(0)
+        every = np.arange(len(rows), dtype=np.int64)
+        if task.kind == "regression":
+            return every, scores[:, 0]
+        picked = scores.argmax(axis=1)
+        if task.positive is not None:
+            positive = task.labels.index(task.positive)
+            picked = np.where(scores[:, positive] >= self._threshold, positive, 1 - positive)
+        return every, np.array(task.labels, object)[picked]
 
-    def _scaled(self, errors: Losses) -> Losses:
-        sizes = np.abs(errors)
-        if self._scale is None:
-            self._scale = SCALE_ERRORS * float(np.median(sizes)) or 1.0
-        return np.minimum(sizes / self._scale, 1.0)
+    @cached_property
+    def _scale(self) -> float:
+        """Of a regression's errors. By the champion's on all rows: the same in every process."""
+        answered, said = self._said(self._champion, self.rows)
+        sizes = np.abs(said - self.rows.values[answered])
+        return SCALE_ERRORS * (float(np.median(sizes)) if len(sizes) else 0.0) or 1.0

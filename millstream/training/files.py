@@ -81,11 +81,11 @@ def rows_of_file(
     return _rows(stream, parts, columns.label, time, np.concatenate(numbers), (champion, task))
 
 
-def lineage_of(path: Path, rows: int, beside: Path) -> DataFile:
+def lineage_of(path: Path, rows: int | None, beside: Path) -> DataFile:
     """The file's origin: DVC's md5 where DVC tracks it, else its sha256. beside: the folder that
-    its path is told from.
+    its path is told from. rows: None where nobody counted them.
 
-    Raises CannotTrain where the file is not the one that DVC tracks, or was not pulled.
+    Raises CannotTrain where the file is not the one that DVC tracks, or was not pulled; OSError.
     """
     tracked, name = dvc_md5(path), _from(path, beside)
     if tracked is None:

@@ -10,7 +10,15 @@ from pathlib import Path
 from typing import Final
 
 from millstream.models.bundle import digest_of
-from millstream.models.lineage import DataFile, Lineage, OffsetRange, Query, commit_of, hash_of
+from millstream.models.lineage import (
+    DataFile,
+    Lineage,
+    OffsetRange,
+    Query,
+    commit_of,
+    dirty_of,
+    hash_of,
+)
 from millstream.training.fingerprint import hash_of_rows
 from millstream.training.rows import Rows
 from millstream.training.train import Recipe, make
@@ -55,18 +63,16 @@ class Repeated:
         return self.wanted == self.digest
 
 
-def lineage_of(
-    rows: Rows, recipe: Recipe, source: Source, folder: Path, dirty: bool | None = None
-) -> Lineage:
-    """What the passport says of a candidate's origin. folder: where the commit and the lock are
-    looked for, upwards."""
+def lineage_of(rows: Rows, recipe: Recipe, source: Source, folder: Path) -> Lineage:
+    """What the passport says of a candidate's origin. rows: all that the source gives. folder:
+    where the commit and the lock are looked for, upwards."""
     lock = find_lock(folder)
     return Lineage(
         offsets=tuple(source.offsets),
         query=source.query,
         files=(source.file,) if source.file else (),
         git_commit=commit_of(folder),
-        dirty=dirty,
+        dirty=dirty_of(folder),
         lock=DataFile(path=lock.name, hash=hash_of(lock)) if lock else None,
         recipe={
             **recipe.as_lineage(),

@@ -20,6 +20,9 @@ NULL_CATEGORY: Final = "(null)"
 """What a category's null becomes where training has seen nulls."""
 
 Labels = npt.NDArray[Any]
+Ranges = tuple[tuple[int, int], ...]
+"""Event times in microseconds since 1970, each from its first up to but not including its second.
+"""
 
 
 class CannotTrain(OperatorNeeded):
@@ -128,6 +131,12 @@ class Rows:
             ids=[ids[place] for place in places.tolist()] if len(ids) else ids,
             weights=None if self.weights is None else self.weights[places],
         )
+
+    def within(self, ranges: Ranges) -> Rows:
+        """Those of these event times. The rows must be in order of time."""
+        bounds = [np.searchsorted(self.times_us, each).tolist() for each in ranges]
+        places = [np.arange(first, last) for first, last in bounds]
+        return self.take(np.concatenate([np.arange(0), *places]).astype(np.int64))
 
     @property
     def codes(self) -> Ints:

@@ -35,7 +35,6 @@ class Progress:
     """What a progress bar shows. best: None before the first trial ended."""
 
     elapsed_s: float
-    budget_s: float
     trials: int
     family: str
     best: Trial | None
@@ -77,7 +76,7 @@ def search(
             if all(elapsed + _LONGER * spent > budget.seconds for spent in took.values()):
                 break
             continue
-        progress(Progress(elapsed, budget.seconds, len(trials), family, best))
+        progress(Progress(elapsed, len(trials), family, best))
         began = clock()
         try:
             found = loss(fit(known, family, parameters, budget.seed), judge)
@@ -90,7 +89,7 @@ def search(
             best = trials[-1] if best is None or found < best.loss else best
     if not trials:
         raise failures[0] if failures else CannotTrain("no model could be fitted", "See the rows")
-    progress(Progress(clock() - start, budget.seconds, len(trials), "", best))
+    progress(Progress(clock() - start, len(trials), "", best))
     return sorted(trials, key=lambda trial: trial.loss)
 
 

@@ -17,6 +17,7 @@ from typing import Any, Final, Self, cast
 
 import numpy as np
 
+from millstream.columnar.block import block_of
 from millstream.models.bundle import Bundle
 from millstream.models.evaluation import Bootstrap, Metric
 from millstream.models.lineage import Lineage
@@ -25,7 +26,7 @@ from millstream.performance import metrics
 from millstream.performance.metrics import Bools, Floats, Ints, Measures
 from millstream.training.candidate import Candidate, fit
 from millstream.training.families import FAMILIES, Family
-from millstream.training.rows import CannotTrain, Rows
+from millstream.training.rows import CannotTrain, Ranges, Rows
 from millstream.training.search import Budget, Clock, Progress, Trial, search
 from millstream.training.split import PART_ROWS_MIN, Parts, Shares, split
 
@@ -35,24 +36,37 @@ CONFIDENCE: Final = 0.95
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """All that makes a candidate of its rows, and nothing of the clock."""
+    """All that makes a candidate of its rows, and nothing of the clock.
+
+    ranges: of a retrained model, the event times of the rows that it is fitted on, all of them and
+    with no calibration; empty: the rows are cut into parts by `shares`.
+    """
 
     family: Family
     parameters: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
     shares: Shares = field(default_factory=Shares)
     calibrate: bool = True
+    ranges: Ranges = ()
+
+    def __post_init__(self) -> None:
+        assert not (self.ranges and self.calibrate), "rows of ranges leave none to calibrate on"
 
     def as_lineage(self) -> dict[str, str | int | float | bool | None]:
         """For a lineage, whose values are plain."""
-        return {
+        made: dict[str, str | int | float | bool | None] = {
             "family": self.family,
             "parameters": json.dumps(dict(self.parameters), sort_keys=True),
             "seed": self.seed,
+            "calibrate": self.calibrate,
+        }
+        if self.ranges:
+            return {**made, "ranges": json.dumps([list(each) for each in self.ranges])}
+        return {
+            **made,
             "choose_share": self.shares.choose,
             "test_share": self.shares.test,
             "embargo_s": self.shares.embargo_s,
-            "calibrate": self.calibrate,
         }
 
     @classmethod
@@ -62,15 +76,15 @@ class Recipe:
         if told.get("family") not in FAMILIES or not isinstance(told.get("parameters"), str):
             raise CannotTrain(
                 "the lineage has no recipe that can be repeated",
-                "Only a bundle that `millstream train` made has one",
+                "Only a bundle that `millstream train` or `millstream retrain` made has one",
             )
-        return cls(
-            cast("Family", told["family"]),
-            json.loads(str(told["parameters"])),
-            int(told["seed"] or 0),
-            Shares(*(float(told[n] or 0) for n in ("choose_share", "test_share", "embargo_s"))),
-            bool(told["calibrate"]),
-        )
+        family, parameters = cast("Family", told["family"]), json.loads(str(told["parameters"]))
+        seed = int(told["seed"] or 0)
+        if told.get("ranges"):
+            ranges = tuple((int(a), int(b)) for a, b in json.loads(str(told["ranges"])))
+            return cls(family, parameters, seed, calibrate=False, ranges=ranges)
+        shares = (float(told[n] or 0) for n in ("choose_share", "test_share", "embargo_s"))
+        return cls(family, parameters, seed, Shares(*shares), bool(told["calibrate"]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +106,6 @@ class Comparison:
     champion: str
     rows: int
     left_out: int
-    candidate_measures: Measures
     champion_measures: Measures
     differences: tuple[Metric, ...]
 
@@ -169,7 +182,10 @@ def train(
 
 
 def make(rows: Rows, recipe: Recipe) -> Candidate:
-    """The candidate of these rows and this recipe: steps 1, 3 and 4. Raises CannotTrain."""
+    """The candidate of these rows and this recipe: steps 1, 3 and 4, or one fit on the recipe's
+    ranges. Raises CannotTrain."""
+    if recipe.ranges:
+        return fit(rows.within(recipe.ranges), recipe.family, recipe.parameters, recipe.seed)
     return _made(split(rows, recipe.shares), recipe)
 
 
@@ -213,9 +229,7 @@ def compare(
         return Measures(len(places), **{name: one[name] - two[name] for name in both})
 
     differences = Bootstrap(difference, RESAMPLES, CONFIDENCE).of(everything)
-    made = Comparison(
-        name, len(rows), left_out, ours(everything), champions(everything), differences
-    )
+    made = Comparison(name, len(rows), left_out, champions(everything), differences)
     return made, notes
 
 
@@ -226,8 +240,7 @@ def champion_scores(champion: Bundle, rows: Rows) -> tuple[Floats, Bools]:
     """
     session = Session(champion)
     try:
-        batch = rows.columns.combine_chunks().to_batches()[0]
-        scored = session.score(batch)
+        scored = session.score(block_of(rows.columns))
     finally:
         session.close()
     task, labels = rows.task, champion.card.labels

@@ -33,6 +33,14 @@ def in_process(tmp_path_factory: pytest.TempPathFactory) -> WarehouseSettings:
     return WarehouseSettings(url=f"chdb:{tmp_path_factory.mktemp('chdb')}/deep/db")
 
 
+@pytest.fixture(scope="session")
+def over_http(served: WarehouseSettings) -> Iterator[Warehouse]:
+    """A client of that server: for tests to which one kind is enough."""
+    made = Warehouse.connect(served)
+    yield made
+    made.close()
+
+
 @pytest.fixture(params=["served", "in_process"])
 def warehouse(request: pytest.FixtureRequest) -> Iterator[Warehouse]:
     """A client of each in turn."""
@@ -45,3 +53,12 @@ def warehouse(request: pytest.FixtureRequest) -> Iterator[Warehouse]:
 def stream(tmp_path: Path) -> Stream:
     """A stream whose database no other test has."""
     return stream_in(tmp_path, f"s{uuid.uuid4().hex[:12]}")
+
+
+@pytest.fixture
+def by_region(tmp_path: Path) -> Stream:
+    """A stream with slices and groups by region, whose database no other test has."""
+    made = stream_in(tmp_path, f"s{uuid.uuid4().hex[:12]}", {"name": "region", "type": "string"})
+    text = made.path.read_text()
+    made.path.write_text(text + '[watch]\nslices = ["region"]\n[fairness]\ngroups = ["region"]\n')
+    return Stream.load(made.path)

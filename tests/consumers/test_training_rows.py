@@ -3,41 +3,31 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
-from pydantic import SecretStr
 
-from consumers.training_rows import Wanted, ask, read, require_own_query
+from consumers.training_rows import Wanted, ask, offsets_within, read, require_own_query
 from consumers.warehouse import Warehouse, migrate
 from millstream.errors import OperatorNeeded
 from millstream.models.lineage import OffsetRange
-from millstream.settings import WarehouseSettings
 from millstream.stream import Stream
 from millstream.training.fingerprint import hash_of_rows
 from millstream.training.rows import CannotTrain
 from tests.consumers.answers import START_US, Made, label, make, store
-from tests.consumers.warehouses import PASSWORD, READY_S_MAX, avro, insert, serve, stream_in
+from tests.consumers.warehouses import avro, insert, stream_in
 
 CITY = {"name": "city", "type": ["null", "string"]}
 EVERY = Wanted(mature_share=None)
 
 
-@pytest.fixture(scope="module")
-def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warehouse]:
-    """A server over HTTP, for this file."""
-    process, url = serve(tmp_path_factory.mktemp("training"))
-    made = Warehouse.connect(
-        WarehouseSettings(url=url, username="default", password=SecretStr(PASSWORD))
-    )
-    yield made
-    made.close()
-    process.terminate()
-    assert process.wait(READY_S_MAX) == 0
+@pytest.fixture
+def warehouse(over_http: Warehouse) -> Warehouse:
+    """Over HTTP alone."""
+    return over_http
 
 
 def stream_of(folder: Path, more: str = "") -> Stream:
@@ -140,6 +130,23 @@ def test_a_range_and_a_number_of_rows_are_cut_out(warehouse: Warehouse, tmp_path
     require_own_query(stream, found.query.text)
     few = read(stream, warehouse, replace(which, rows_max=12))
     assert few.rows.columns["n"].to_pylist() == [10 * i for i in range(18, 30)]
+
+
+def test_the_offsets_of_ranges_are_those_of_their_rows_alone(
+    warehouse: Warehouse, tmp_path: Path
+) -> None:
+    """For each range of event times its own, without what lies between."""
+    stream = stream_of(tmp_path)
+    made = store_events(warehouse, stream, 50)
+    label(warehouse, stream, made, list(range(50)), first=100)
+    text = read(stream, warehouse, EVERY).query.text
+    times = START_US + np.arange(51) * 1_000_000
+    ranges = ((int(times[5]), int(times[10])), (int(times[40]), int(times[50])))
+    found = offsets_within(warehouse, text, ((0, 5), *ranges))
+    topics = stream.topic("labelled"), stream.topic("events")
+    assert [(each.topic, each.first, each.last) for each in found] == [
+        (topics[0], 105, 109), (topics[1], 5, 9), (topics[0], 140, 149), (topics[1], 40, 49),
+    ]  # fmt: skip
 
 
 def test_events_whose_labels_are_not_in_are_left_out(warehouse: Warehouse, tmp_path: Path) -> None:

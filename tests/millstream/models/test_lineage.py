@@ -10,7 +10,14 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from millstream.models.lineage import Lineage, OffsetRange, Query, commit_of, hash_of
+from millstream.models.lineage import (
+    Lineage,
+    OffsetRange,
+    Query,
+    commit_of,
+    dirty_of,
+    hash_of,
+)
 
 
 def test_a_lineage_comes_back_from_json() -> None:
@@ -75,3 +82,20 @@ def test_the_commit_is_the_one_that_is_checked_out(tmp_path: Path) -> None:
     assert commit_of(tmp_path / "tree") == commit
     _git(home, "checkout", "-q", "--detach")
     assert commit_of(home) == commit
+
+
+def test_changes_that_the_commit_has_not_are_known(tmp_path: Path) -> None:
+    """Of tracked files, wherever in the repository one looks; None where there is none."""
+    home = tmp_path / "home"
+    home.mkdir()
+    assert dirty_of(home) is None
+    _git(home, "init", "-q")
+    (home / "rows.csv").write_text("a\n")
+    _git(home, "add", "rows.csv")
+    _git(home, "commit", "-q", "-m", "one")
+    (home / "untracked").touch()
+    (home / "below").mkdir()
+    assert dirty_of(home / "below") is False
+    (home / "rows.csv").write_text("b\n")
+    assert dirty_of(home / "below") is True
+    assert dirty_of(tmp_path / "nowhere") is None

@@ -138,7 +138,6 @@ def test_where_labels_take_as_long_as_a_concept_the_wide_track_answers() -> None
     ends = list(range(2_000, 22_001, 2_000))
     guarded, world = started(), World(ends, delay=2_000)
     with_guard = world.follow(guarded)
-    assert guarded.guarded
     assert guarded.wanted.ranges[-1][1] - guarded.wanted.ranges[0][0] >= 4_000
     alone = Policy(FIRST, PolicySettings(guard_z=1e9))
     alone.take(np.arange(WARM_UP))

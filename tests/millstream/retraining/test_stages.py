@@ -53,8 +53,8 @@ def test_any_stage_may_end_the_attempt() -> None:
     log.add(step(Stage.TRAIN, Status.STARTED))
     log.add(step(Stage.TRAIN, Status.OVER))
     assert (log.open, log.number) == (None, 2)
-    assert log.last is not None and log.last.over is not None
-    assert log.last.over.outcome is Outcome.KEPT
+    over = log.attempt("a").over
+    assert over is not None and over.outcome is Outcome.KEPT
     log.add(step(Stage.COLLECT, Status.STARTED, "b", 2))
     assert log.open is not None and log.open.id == "b"
 
@@ -91,6 +91,16 @@ def test_what_is_asked_for_waits_until_it_is_begun() -> None:
     assert (log.open, [one.id for one in log.asked]) == (None, ["a"])
     log.add(step(Stage.COLLECT, Status.STARTED))
     assert (log.open is not None, log.asked) == (True, ())
+
+
+def test_no_two_attempts_have_one_number() -> None:
+    """Two people may ask at once, neither seeing the other: the one that begins first moves on."""
+    log = Log("loans")
+    for name in ("a", "b"):
+        log.add(step(Stage.COLLECT, Status.ASKED, name, 1))
+    number = log.number_of(log.attempt("a"))
+    log.add(step(Stage.COLLECT, Status.STARTED, "a", number))
+    assert (log.attempt("a").number, log.number_of(log.attempt("b"))) == (2, 1)
 
 
 @pytest.mark.parametrize("status", list(Status))

@@ -35,13 +35,27 @@ def test_an_incident_asks_once() -> None:
     incident = Opened("91ab", "concept_drift", 7)
     triggers.opened(incident)
     fired = triggers.fire(Readings(0, 0))
-    assert fired == Fired(Trigger.INCIDENT, "incident 91ab: concept_drift", 7, "91ab")
+    assert fired == Fired(Trigger.INCIDENT, "incident 91ab: concept_drift")
+    triggers.told(triggers.waiting)
     triggers.opened(incident)
     assert triggers.fire(Readings(0, 0)) is None
     again = Triggers(QUIET)
-    again.recover([Attempt("a", 1, Trigger.INCIDENT, "", 0, cause={"incident": "91ab"})])
+    again.recover([Attempt("a", 1, Trigger.INCIDENT, "", 0, cause={"incidents": ["91ab"]})])
     again.opened(incident)
     assert again.fire(Readings(0, 0)) is None
+
+
+def test_one_retraining_is_about_all_incidents_that_wait() -> None:
+    """None of them asks for another; what did not begin keeps them."""
+    triggers = Triggers(QUIET)
+    for number in (1, 2, 3):
+        triggers.opened(Opened(f"i-{number}", "concept_change", number))
+    fired = triggers.fire(Readings(0, 0))
+    assert fired == Fired(Trigger.INCIDENT, "incident i-1: concept_change, and 2 more")
+    assert triggers.fire(Readings(0, 0)) == fired
+    assert [each.id for each in triggers.waiting] == ["i-1", "i-2", "i-3"]
+    triggers.told(triggers.waiting)
+    assert (triggers.waiting, triggers.fire(Readings(0, 0))) == ((), None)
 
 
 def test_a_fall_of_accuracy_asks_again_only_after_it_was_good() -> None:
@@ -76,6 +90,15 @@ def test_labels_and_seconds_since_the_last_retraining_ask() -> None:
     assert kinds(by_time, Readings(60 * SECOND, 0)) == [Trigger.SCHEDULE]
 
 
+def test_without_a_retraining_yet_time_counts_from_the_first_label() -> None:
+    """So a stream with a schedule of seconds alone has its first one, whatever is restarted."""
+    triggers = Triggers(table(schedule_s=60))
+    assert kinds(triggers, Readings(999 * SECOND, 0)) == [None]
+    first = 1_000 * SECOND
+    early, late = (Readings(first + n * SECOND, 5, first_us=first) for n in (59, 60))
+    assert kinds(triggers, early, late) == [None, Trigger.SCHEDULE]
+
+
 def test_a_volume_of_unseen_labels_asks_once_for_each_such_volume() -> None:
     """Counted from the champion's training, and from the last attempt."""
     triggers = Triggers(table(volume_labels=1_000))
@@ -91,7 +114,9 @@ def test_in_a_cool_down_nothing_asks_and_nothing_is_forgotten() -> None:
     triggers.over(0, 0)
     triggers.opened(Opened("91ab", "concept_drift", 7))
     soon, later = Readings(9 * SECOND, 0, accuracy=0.7), Readings(11 * SECOND, 0, accuracy=0.7)
-    assert kinds(triggers, soon, later, later) == [None, Trigger.INCIDENT, None]
+    assert kinds(triggers, soon, later) == [None, Trigger.INCIDENT]
+    triggers.told(triggers.waiting)
+    assert kinds(triggers, later) == [None]
     by_labels = Triggers(table(cooldown_labels=100, accuracy_min=0.8))
     by_labels.over(0, 50)
     assert kinds(by_labels, Readings(1, 149, accuracy=0.7)) == [None]

@@ -106,8 +106,23 @@ def test_a_recipe_survives_the_lineage(family: str) -> None:
 
     recipe = Recipe(family, {"alpha": 0.1, "hidden_layer_sizes": [3, 4]}, 7, Shares(0.1, 0.3, 5))  # type: ignore[arg-type]
     assert Recipe.of(Lineage(recipe=recipe.as_lineage())) == recipe
+    ranges = ((5, 1_700_000_000_000_000), (1_700_000_000_000_100, 1_700_000_000_000_200))
+    retrained = Recipe(family, seed=3, calibrate=False, ranges=ranges)  # type: ignore[arg-type]
+    assert Recipe.of(Lineage(recipe=retrained.as_lineage())) == retrained
     with pytest.raises(CannotTrain, match="no recipe"):
         Recipe.of(Lineage(recipe={"family": "oracle"}))
+
+
+def test_a_recipe_with_ranges_is_one_fit_on_exactly_their_rows() -> None:
+    """All rows from each beginning up to its end, and no others; nothing is held back."""
+    rows = labelled_rows("binary", 600)
+    time = rows.times_us.tolist()
+    ranges = ((time[10], time[110]), (time[300], time[500]))
+    assert rows.within(ranges).times_us.tolist() == [*time[10:110], *time[300:500]]
+    made = make(rows, Recipe("lightgbm", {"n_estimators": 5}, calibrate=False, ranges=ranges))
+    assert (made.window.rows, made.calibration) == (300, None)
+    alone = fit(rows.within(ranges), "lightgbm", {"n_estimators": 5})
+    assert digest_of(made.export().model) == digest_of(alone.export().model)
 
 
 @pytest.mark.parametrize("kind", ["binary", "multiclass", "regression"])

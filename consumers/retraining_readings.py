@@ -1,0 +1,83 @@
+"""What ClickHouse knows of a stream's labels, as numbers: what triggers and waiting stages ask."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from consumers.performance import PLACE, happened_column
+from consumers.warehouse import Warehouse
+from millstream.errors import OperatorNeeded
+from millstream.retraining.triggers import Readings
+from millstream.stream import Stream
+
+
+def count_labels(stream: Stream, warehouse: Warehouse) -> int:
+    """Labelled rows so far."""
+    return _labels(stream, warehouse)[0]
+
+
+def take_readings(stream: Stream, warehouse: Warehouse, now_us: int, trained: int) -> Readings:
+    """What the triggers of [retrain] judge, one query for each that is asked for.
+
+    trained: labels when the champion was trained. Raises OperatorNeeded where the stream's own
+    query gives no number.
+    """
+    table = stream.retrain
+    labels, first_us = _labels(stream, warehouse)
+    accuracy = None
+    if table.accuracy_min is not None and labels >= table.accuracy_labels:
+        ((accuracy,),) = warehouse.query(
+            "SELECT avg(ifNull(predicted = label, 0)) FROM (SELECT predicted, label "
+            f"{_labelled(stream)} ORDER BY kafka_time DESC, kafka_offset DESC "
+            f"LIMIT {table.accuracy_labels})"
+        )
+    business = None if table.query is None else _business(stream, warehouse, table.query)
+    return Readings(now_us, labels, accuracy, business, trained, first_us)
+
+
+def count_answered(stream: Stream, warehouse: Warehouse, release: int) -> int:
+    """Events behind the switches to a release, or a later one, whose label is known. release: its
+    number."""
+    name = stream.name
+    ((count,),) = warehouse.query(
+        f"SELECT count(DISTINCT {PLACE}) FROM {name}.labelled AS l INNER JOIN (SELECT "
+        f"source_partition, min(first_offset) AS first FROM {name}.releases WHERE record = 'switch'"
+        f" AND number >= {int(release)} AND kafka_unreadable = '' GROUP BY source_partition) AS s "
+        "USING (source_partition) WHERE l.kafka_unreadable = '' AND l.source_offset >= s.first "
+        "AND l.status IN ('labelled', 'corrected')"
+    )
+    return int(count)
+
+
+def answered_behind(stream: Stream, warehouse: Warehouse, labelled_us: int) -> tuple[int, int]:
+    """Event time of the newest answered event, and how many were answered behind the newest
+    labelled one, which happened at `labelled_us`; microseconds since 1970."""
+    time = f"toUnixTimestamp64Micro({happened_column(stream)})"
+    ((newest, lag),) = warehouse.query(
+        f"SELECT max({time}), countIf({time} > {int(labelled_us)}) FROM {stream.name}.predictions "
+        "WHERE kafka_unreadable = ''"
+    )
+    return int(newest), int(lag)
+
+
+def _labels(stream: Stream, warehouse: Warehouse) -> tuple[int, int | None]:
+    """How many, and when the oldest was joined."""
+    ((count, first_us),) = warehouse.query(
+        f"SELECT count(), toUnixTimestamp64Micro(min(kafka_time)) {_labelled(stream)}"
+    )
+    return int(count), int(first_us) if count else None
+
+
+def _labelled(stream: Stream) -> str:
+    return f"FROM {stream.name}.labelled WHERE kafka_unreadable = '' AND status = 'labelled'"
+
+
+def _business(stream: Stream, warehouse: Warehouse, query: str) -> float | None:
+    found = warehouse.query(query.replace("{database}", stream.name))
+    value = found[0][0] if len(found) == 1 and len(found[0]) == 1 else found
+    if value is not None and not isinstance(value, int | float | Decimal):
+        said = f"{len(found)} rows" if value is found else repr(value)[:80]
+        raise OperatorNeeded(
+            f"[retrain] query of {stream.name} gives {said}", "It must give one number"
+        )
+    return None if value is None else float(value)
