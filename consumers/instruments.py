@@ -139,6 +139,7 @@ class Live(Instruments):
         self._budget_us = budget_us
         self._clock = clock
         self._now_us = now_us
+        self.turned()  # else a start would pass for a loop that never turned
 
     def around(
         self, program: Program, assignment: Assignment, look: Look = lambda _: None

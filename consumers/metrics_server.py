@@ -106,9 +106,13 @@ class MetricsServer:
             target=self._server.serve_forever, args=(0.2,), name="metrics", daemon=True
         )
         self._thread.start()
+        try:
+            if settings.targets is not None:
+                self._target = self._write_target(Path(settings.targets), settings.host)
+        except SettingsInvalid:
+            self.close()
+            raise
         _log.info("metrics at %s/metrics", self.url)
-        if settings.targets is not None:
-            self._target = self._write_target(Path(settings.targets), settings.host)
 
     @property
     def instance(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial
 
 from consumers.instruments import Live, installed
 from consumers.metrics_server import MetricsServer
@@ -34,7 +35,7 @@ def observed(
     with ExitStack() as exits:
         traces = NO_TRACES
         if spans.url is not None:
-            traces = Exported(spans, program, stream.name, slot)
+            traces = Exported(spans, program, stream.name, slot, partial(_heard, store))
             exits.callback(traces.close)
         if metrics.port is not None:
             labels = {"stream": stream.name, "program": program, "slot": str(slot)}
@@ -42,3 +43,8 @@ def observed(
         budget_us = stream.serving.latency_budget_ms * 1_000
         with installed(Live(store, health, budget_us, traces)):
             yield
+
+
+def _heard(store: Store, sent: int, dropped: int) -> None:
+    store.add("millstream_spans_total", sent, result="sent")
+    store.add("millstream_spans_total", dropped, result="dropped")

@@ -8,6 +8,7 @@ trace is not sampled, or is one too many, carries its header on as it was.
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 TRACEPARENT: Final = "traceparent"
 _PATTERN: Final = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?")
 _SAMPLED: Final = 1
-_FLUSH_MS: Final = 3_000
-"""At the end; what the collector has not taken by then is lost."""
 
 WORK: Final = {"scorer": "score", "join": "match"}
 """What a batch's time up to its transaction is spent on."""
@@ -80,7 +79,9 @@ class _Batch:
 
 
 class Exported(Traces):
-    """program, stream, slot: whose. now_ns: nanoseconds since 1970.
+    """program, stream, slot: whose. heard: told how many spans were sent, how many dropped.
+
+    now_ns: nanoseconds since 1970.
 
     Raises SettingsInvalid where the libraries are not installed.
     """
@@ -91,6 +92,7 @@ class Exported(Traces):
         program: str,
         stream: str,
         slot: int,
+        heard: Callable[[int, int], None] = lambda sent, dropped: None,
         now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         assert settings.url is not None, "no address"
@@ -101,7 +103,7 @@ class Exported(Traces):
         self._work = WORK.get(program, "work")
         self._batch: _Batch | None = None
         try:
-            self._provider = _provider(settings, program, stream, slot)
+            self._provider = _provider(settings, program, stream, slot, heard)
         except ImportError:
             raise SettingsInvalid(
                 "MILLSTREAM_TRACES_URL is set, and OpenTelemetry is not installed",
@@ -163,7 +165,6 @@ class Exported(Traces):
         return made
 
     def close(self) -> None:
-        self._provider.force_flush(_FLUSH_MS)
         self._provider.shutdown()
 
     def _begin(self, batch: list[Records]) -> _Batch:
@@ -237,16 +238,24 @@ class Exported(Traces):
             span.end(ended)
 
 
-def _provider(settings: TracesSettings, program: str, stream: str, slot: int) -> Any:
-    """One of our own: nothing global is touched."""
+def _provider(
+    settings: TracesSettings,
+    program: str,
+    stream: str,
+    slot: int,
+    heard: Callable[[int, int], None],
+) -> Any:
+    """One of our own: nothing global is touched but the exporter's log, a line for each try."""
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415
         OTLPSpanExporter,
     )
     from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
     from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
     from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased  # noqa: PLC0415
 
+    from consumers.span_sender import SpanSender  # noqa: PLC0415
+
+    logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
     resource = Resource.create(
         {
             "service.name": f"millstream-{program}",
@@ -260,9 +269,7 @@ def _provider(settings: TracesSettings, program: str, stream: str, slot: int) ->
         shutdown_on_exit=False,
     )
     exporter = OTLPSpanExporter(endpoint=settings.url, timeout=settings.timeout_s)
-    provider.add_span_processor(
-        BatchSpanProcessor(exporter, max_queue_size=settings.queue_max, schedule_delay_millis=1_000)
-    )
+    provider.add_span_processor(SpanSender(exporter, settings.queue_max, heard))
     return provider
 
 

@@ -162,6 +162,10 @@ _EVERY = (
         "ends itself", TRANSACTING,
     ),
     _counter(
+        "millstream_spans_total", "Spans of traces: sent, or dropped because the collector did not "
+        "take them", "dropped: it is away, or too slow", RUNNING, result=("sent", "dropped"),
+    ),
+    _counter(
         "millstream_series_dropped_total", "Samples of a metric that had too many series already",
         "a label with ever new values: numbers are missing", RUNNING,
     ),
