@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Iterator
-from pathlib import Path
-
 import numpy as np
 import pytest
-from pydantic import SecretStr
 
 from consumers.judge import (
     STALE_S,
@@ -25,39 +20,26 @@ from consumers.warehouse import Warehouse, migrate
 from millstream.errors import ContractMismatch, OperatorNeeded
 from millstream.judging.evidence import Role, Verdict
 from millstream.models.reference import ModelReference
-from millstream.settings import WarehouseSettings
 from millstream.stream import Stream
 from tests.consumers.answers import START_US, card_of, label, make, store
 from tests.consumers.contests import OTHER, OWN, shadow, switch, unlike
-from tests.consumers.warehouses import PASSWORD, READY_S_MAX, serve, stream_in
 
-REGION = {"name": "region", "type": "string"}
 CARDS = [card_of()]
 ROWS = 1_200
 THIRD = ModelReference("m", "3", "sha256:" + "c" * 64)
 CONTEST = Contest(OWN, OTHER, Role.CHALLENGER, {0: 0})
 
 
-@pytest.fixture(scope="module")
-def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warehouse]:
-    """A server over HTTP, for this file."""
-    process, url = serve(tmp_path_factory.mktemp("judge"))
-    made = Warehouse.connect(
-        WarehouseSettings(url=url, username="default", password=SecretStr(PASSWORD))
-    )
-    yield made
-    made.close()
-    process.terminate()
-    assert process.wait(READY_S_MAX) == 0
+@pytest.fixture
+def warehouse(over_http: Warehouse) -> Warehouse:
+    """Over HTTP alone."""
+    return over_http
 
 
 @pytest.fixture
-def stream(tmp_path: Path) -> Stream:
-    """A stream with slices and groups by region, whose database no other test has."""
-    made = stream_in(tmp_path, f"s{uuid.uuid4().hex[:12]}", REGION)
-    text = made.path.read_text()
-    made.path.write_text(text + '[watch]\nslices = ["region"]\n[fairness]\ngroups = ["region"]\n')
-    return Stream.load(made.path)
+def stream(by_region: Stream) -> Stream:
+    """With slices and groups by region."""
+    return by_region
 
 
 def test_a_stream_without_tables_is_the_operators(warehouse: Warehouse, stream: Stream) -> None:

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import numpy as np
 import pytest
-from pydantic import SecretStr
 from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 
 from consumers.performance import Range, read
@@ -17,36 +13,23 @@ from consumers.warehouse import Warehouse, migrate
 from millstream.errors import OperatorNeeded
 from millstream.performance.answers import LABELLED, NEVER, WAITING, Asked
 from millstream.performance.report import report
-from millstream.settings import WarehouseSettings
 from millstream.stream import Stream
 from tests.consumers.answers import START_US, card_of, label, make, refuse, store
-from tests.consumers.warehouses import PASSWORD, READY_S_MAX, serve, stream_in
 
-REGION = {"name": "region", "type": "string"}
 _CARDS = [card_of()]
 HOUR_US = 3_600_000_000
 
 
-@pytest.fixture(scope="module")
-def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warehouse]:
-    """A server over HTTP, for this file."""
-    process, url = serve(tmp_path_factory.mktemp("performance"))
-    made = Warehouse.connect(
-        WarehouseSettings(url=url, username="default", password=SecretStr(PASSWORD))
-    )
-    yield made
-    made.close()
-    process.terminate()
-    assert process.wait(READY_S_MAX) == 0
+@pytest.fixture
+def warehouse(over_http: Warehouse) -> Warehouse:
+    """Over HTTP alone."""
+    return over_http
 
 
 @pytest.fixture
-def stream(tmp_path: Path) -> Stream:
-    """A stream with slices and groups by region, whose database no other test has."""
-    made = stream_in(tmp_path, f"s{uuid.uuid4().hex[:12]}", REGION)
-    text = made.path.read_text()
-    made.path.write_text(text + '[watch]\nslices = ["region"]\n[fairness]\ngroups = ["region"]\n')
-    return Stream.load(made.path)
+def stream(by_region: Stream) -> Stream:
+    """With slices and groups by region."""
+    return by_region
 
 
 def test_a_stream_without_tables_is_the_operators(warehouse: Warehouse, stream: Stream) -> None:
