@@ -1,0 +1,1 @@
+"""What the console knows without a socket: windows, states, queries, sessions."""
