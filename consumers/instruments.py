@@ -25,7 +25,7 @@ from millstream.contracts import topic_table
 from millstream.errors import DependencyUnavailable
 from millstream.metrics.answers import count_answers
 from millstream.metrics.health import Health
-from millstream.metrics.store import Store
+from millstream.metrics.store import Key, Store
 from millstream.offsets import Partition
 from millstream.records import Headers, Records
 
@@ -289,8 +289,8 @@ class Metered:
         self._live.turned()
         self._look(self._live.store)
         owned = sorted(self._assignment.positions.owned)
-        assigned = dict.fromkeys(((kind,) for kind in self._kinds.values()), 0.0)
-        lags: dict[tuple[str, ...], float] = {}
+        assigned: dict[Key, float] = {(kind,): 0.0 for kind in self._kinds.values()}
+        lags: dict[Key, float] = {}
         for partition in owned:
             kind = self._kinds.get(partition[0], "other")
             assigned[(kind,)] = assigned.get((kind,), 0.0) + 1

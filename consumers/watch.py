@@ -176,7 +176,7 @@ class Watcher:
         store.total("millstream_watch_alarms_total", tally.alarms)
         store.total("millstream_watch_incidents_total", tally.incidents)
         store.total("millstream_watch_commits_total", tally.commits)
-        verdicts = [incident.verdict for incident in self._watch.open]
+        verdicts = [incident.verdict.value for incident in self._watch.open]
         for verdict in VERDICTS:
             store.set("millstream_watch_open_incidents", verdicts.count(verdict), verdict=verdict)
         store.set("millstream_watch_held_records", sum(self._watch.held().values()))

@@ -46,7 +46,7 @@ def dashboard(uid: str, title: str, about: str, panels: Sequence[Panel]) -> dict
         place = {"h": HEIGHT, "w": panel.columns, "x": x, "y": y}
         shown.append(_panel(panel, number, place))
         x += panel.columns
-    sources = {panel.source for panel in panels}
+    sources: set[str] = {panel.source for panel in panels}
     return {
         "uid": uid,
         "title": title,
