@@ -15,6 +15,7 @@ from millstream.cli import (
     alerts,
     bundle,
     check,
+    contract,
     drift,
     init,
     judge,
@@ -78,6 +79,7 @@ app.add_typer(alerts.app)
 app.add_typer(bundle.app)
 app.add_typer(models.app)
 app.add_typer(drift.app)
+app.add_typer(contract.app)
 
 
 def main() -> None:
