@@ -10,7 +10,7 @@ READY := .venv/.ready
 KAFKA ?= embedded
 ARGS ?=
 
-.PHONY: demo test check unit broker faults soak fuzz bench bench-quick bench-drift bench-loop bench-loop-kafka docs docs kafka lock clean
+.PHONY: demo test check unit broker faults soak fuzz bench bench-quick bench-drift bench-loop bench-loop-kafka docs kafka lock clean
 
 demo: $(READY)
 	$(BIN)/millstream demo --kafka $(KAFKA) $(ARGS)
@@ -61,10 +61,6 @@ soak: $(READY)
 # Ten million damaged records through the compiled codec and the row reader: the same verdicts.
 fuzz: $(READY)
 	$(BIN)/python -m ops.fuzz $(ARGS)
-
-# The documentation site, into .run/site: every link and anchor is checked.
-docs: $(READY)
-	$(BIN)/python -m ops.docs $(ARGS)
 
 # The documentation site, into .run/site: every link and anchor is checked.
 docs: $(READY)
