@@ -1,0 +1,1 @@
+"""The console: a stream in the browser, read from ClickHouse and Kafka, never written."""

@@ -1,0 +1,76 @@
+"""The SQL page: one SELECT, read-only, within limits that it cannot raise."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any, Final
+
+from consumers.console.reach import Reach
+from consumers.warehouse import Found
+from millstream.console.plain import plain
+from millstream.errors import DependencyUnavailable, MillstreamError, OperatorNeeded
+from millstream.settings import ConsoleSettings
+
+SQL_CHARS_MAX: Final = 20_000
+RESULT_BYTES_MAX: Final = 20_000_000
+COLUMNS_MAX: Final = 200
+SCAN_ROWS_MAX: Final = 2_000_000_000
+
+
+class Box:
+    """Runs what a person typed. Its answer always says what happened; nothing is raised."""
+
+    def __init__(self, reach: Reach, settings: ConsoleSettings) -> None:
+        self._reach = reach
+        self._rows_max = settings.query_rows_max
+        self._limits = {
+            "max_execution_time": settings.query_s_max,
+            "timeout_overflow_mode": "throw",
+            "max_result_rows": settings.query_rows_max,
+            "max_result_bytes": RESULT_BYTES_MAX,
+            "result_overflow_mode": "break",
+            "max_rows_to_read": SCAN_ROWS_MAX,
+            "max_memory_usage": settings.query_bytes_max,
+            "max_threads": 2,
+        }
+        self.limits = {
+            "seconds": settings.query_s_max,
+            "rows": settings.query_rows_max,
+            "bytes": settings.query_bytes_max,
+        }
+
+    def run(self, sql: str) -> dict[str, Any]:
+        """names, types, rows (cut: whether there were more), ms; or error, a line for people."""
+        text = sql.strip().rstrip(";").strip()
+        if not text:
+            return {"error": "there is no query"}
+        if len(text) > SQL_CHARS_MAX:
+            return {"error": f"the query is longer than {SQL_CHARS_MAX:,} characters"}
+        began = time.monotonic()
+        try:
+            found = self._reach.look(text, self._limits)
+        except DependencyUnavailable as why:
+            return {"error": why.reason}
+        except OperatorNeeded as why:
+            return {"error": why.problem}
+        except MillstreamError as why:
+            return {"error": str(why)}
+        return self._shown(found) | {"ms": round((time.monotonic() - began) * 1_000)}
+
+    def _shown(self, found: Found) -> dict[str, Any]:
+        rows = found.rows[: self._rows_max]
+        return {
+            "names": found.names[:COLUMNS_MAX],
+            "types": found.types[:COLUMNS_MAX],
+            "rows": [[_shown(cell) for cell in row[:COLUMNS_MAX]] for row in rows],
+            "cut": len(found.rows) > len(rows) or len(found.names) > COLUMNS_MAX,
+            "error": None,
+        }
+
+
+def _shown(cell: Any) -> Any:
+    """As `plain`; a number that is none is shown as what it is."""
+    if isinstance(cell, float) and not math.isfinite(cell):
+        return str(cell)
+    return plain(cell)
