@@ -15,6 +15,7 @@ from millstream.cli import (
     alerts,
     bundle,
     check,
+    console,
     contract,
     drift,
     init,
@@ -71,6 +72,7 @@ for _command in (
     servers.registry,
     servers.kafka,
     stream.settings,
+    console.console,
     up.demo,
 ):
     app.command()(_command)
