@@ -73,7 +73,7 @@ class Lineups:
         self._wanted: dict[int, Release] = {}
         self._asked: set[int] = set()
         self._orders: SimpleQueue[Release | None] = SimpleQueue()
-        self._done: SimpleQueue[tuple[Release, Lineup | str, bool]] = SimpleQueue()
+        self._done: SimpleQueue[tuple[Release, Lineup | str | None, bool]] = SimpleQueue()
         self._stop = threading.Event()
         self._interval_s = sys.getswitchinterval()
         self._thread = threading.Thread(target=self._work, name="lineups", daemon=True)
@@ -95,6 +95,10 @@ class Lineups:
             if isinstance(result, Lineup):
                 self._loaded.setdefault(release.number, result)
                 _log.info("release %d is loaded: %s", release.number, release.champion.label)
+                continue
+            if result is None:  # given up as nobody wanted it; by now somebody may again
+                self._asked.discard(release.number)
+                self.want(list(self._wanted.values()))
                 continue
             problems.append((release, result))
             if final:
@@ -165,6 +169,7 @@ class Lineups:
                 _log.error("release %d does not load: %s", release.number, why, exc_info=unknown)
                 self._done.put((release, f"{type(why).__name__}: {why}", True))
                 return
+        self._done.put((release, None, False))
 
 
 class Models:

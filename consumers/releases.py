@@ -197,7 +197,7 @@ def publish_release(
             if known.id == made.id:
                 return known
         key, value = made.key.encode(), writer.value(made)
-        publisher.note([Extra(route.predictions, [made.partition], [key], [value])])
+        publisher.note([Extra(stream.topic("releases"), [made.partition], [key], [value])])
         return made
     finally:
         publisher.close()
@@ -248,21 +248,24 @@ class Clerk:
         topic, partition = self._stream.topic("releases"), entry.partition % self._partitions
         return Extra(topic, [partition], [entry.key.encode()], [self._writer.value(entry)])
 
-    def failure(self, failure: Failure) -> list[Extra]:
-        """Its record and its alarm."""
+    def failure(self, failure: Failure, began_us: int) -> list[Extra]:
+        """Its record and its alarm, which is the same one from its beginning to its end.
+
+        began_us: when the release was first noted not to load; microseconds.
+        """
         extras = [self.record(failure)]
         if self._alarms is not None:
-            alarm = _alarm_of(failure)
+            alarm = _alarm_of(failure, began_us)
             key, value = alarm.id.encode(), self._alarms.values([alarm])[0]
             extras.append(Extra(self._stream.topic("alarms"), [-1], [key], [value]))
         return extras
 
 
-def _alarm_of(failure: Failure) -> Alarm:
+def _alarm_of(failure: Failure, began_us: int) -> Alarm:
     """It fires until the failure is over."""
     release, labels = failure.release, {"release": failure.release.id, "scorer": failure.scorer}
     return Alarm(
-        id=alarm_id(release.stream, RULE, labels, None),
+        id=alarm_id(release.stream, RULE, labels, began_us),
         stream=release.stream,
         rule=RULE,
         severity=Severity.TICKET,
@@ -270,7 +273,7 @@ def _alarm_of(failure: Failure) -> Alarm:
         summary=f"release {release.number} ({release.champion.label}) does not load at "
         f"{failure.scorer}; what answered before goes on",
         cause=RULE,
-        started_us=failure.at_us,
+        started_us=began_us,
         updated_us=failure.at_us,
         evidence={"error": failure.error, "number": release.number},
         labels=labels,

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -63,6 +63,7 @@ class Rota:
         self._times = times
         self._met: set[int] = set()  # partitions whose former owner's switches are known
         self._looked: dict[int, set[int]] = {}  # partition -> releases that wait for their time
+        self._looking: dict[int, set[int]] = {}  # the same, of the batch that is not durable yet
         self._notes: list[Failure] = []
         self._ready = 0  # the newest release that can answer
 
@@ -87,7 +88,7 @@ class Rota:
         if news or problems or ready != self._ready:
             self._ready = ready
             self._report(problems)
-        return [extra for note in self._notes for extra in self._clerk.failure(note)]
+        return [e for n in self._notes for e in self._clerk.failure(n, self._began_us(n))]
 
     def noted(self) -> None:
         """What `look` gave last is durable."""
@@ -124,7 +125,10 @@ class Rota:
         return tuple(self._clerk.record(switch) for switch in switches)
 
     def settle(self, switches: Iterable[Switch]) -> None:
-        """The batch with these switches is durable."""
+        """The batch with these switches, or with none, is durable."""
+        for partition, releases in self._looking.items():
+            self._looked.setdefault(partition, set()).update(releases)
+        self._looking = {}
         for switch in switches:
             self.timeline.add(switch)
             self._looked.pop(switch.partition, None)
@@ -144,6 +148,7 @@ class Rota:
 
     def _switches(self, records: Records, numbers: Iterable[int]) -> tuple[Switch, ...]:
         ready, found = self._loader.ready(), []
+        self._looking = {}
         times: Rows | None = None
         for number in numbers:
             pending = [r for r in self.timeline.pending(number) if r.number in ready]
@@ -159,7 +164,7 @@ class Rota:
                 before = self._before(number, turn.first_offset)
                 found.append(self._clerk.switch(turn, number, before))
             if waiting:
-                self._looked[number] = looked | waiting
+                self._looking[number] = waiting
         return tuple(found)
 
     def _before(self, partition: int, offset: int) -> tuple[str, str]:
@@ -206,6 +211,13 @@ class Rota:
         for failure in self.timeline.failures:
             if failure.scorer == self._clerk.scorer and failure.release.number <= self._ready:
                 self._notes.append(self._clerk.failed(failure.release, failure.error, over=True))
-        self._notes += [self._clerk.failed(release, error) for release, error in problems]
+        for release, error in problems:
+            note = self._clerk.failed(release, error)
+            self._notes.append(replace(note, at_us=self._began_us(note)))
         if problems:
             self._order()  # the next best
+
+    def _began_us(self, failure: Failure) -> int:
+        """When what this goes on with or ends was first noted; its own time where it is new."""
+        known = (each for each in self.timeline.failures if each.key == failure.key)
+        return next((each.at_us for each in known), failure.at_us)

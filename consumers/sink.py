@@ -161,6 +161,8 @@ class Sink:
 
     def drain(self) -> None:
         """Insert everything that waits, each block tried once; called at the end."""
+        if self._failure is not None:
+            raise self._failure
         try:
             landed = [self._end(partition) for partition in list(self._under_way)]
             for partition, pending in list(self._pending.items()):

@@ -36,6 +36,8 @@ class ReleaseView:
         read these, and then calls this, knows the switch."""
         for entry in self._releases.catch_up():
             self._timeline.add(entry)
+        # a store that did not answer may do so now, and a release may have come since
+        self._rescorers = {d: found for d, found in self._rescorers.items() if found is not None}
 
     def wrong_side(self, partition: int, offsets: Offsets, named: list[Named]) -> Offsets:
         """As millstream/audit/releases.py."""

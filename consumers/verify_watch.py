@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 from pathlib import Path
@@ -22,6 +21,7 @@ from millstream.audit.ledger import Finding
 from millstream.audit.report import Report
 from millstream.contracts import contract
 from millstream.errors import DependencyUnavailable, MillstreamError
+from millstream.models.durable import write_whole
 from millstream.settings import KafkaSettings, RegistrySettings, WarehouseSettings
 from millstream.stream import Stream
 
@@ -78,7 +78,7 @@ class Watch:
         report = audit.report()
         self._tell(report)
         if self._metrics_file is not None:
-            write_whole(self._metrics_file, report.as_metrics(time.time()))
+            write_whole(self._metrics_file, report.as_metrics(time.time()).encode())
         return report
 
     def _tell(self, report: Report) -> None:
@@ -124,13 +124,6 @@ class Watch:
                 registry.close()
             self._writer = Writer("alarm", schema_id)
         return self._writer
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file whole or not at all, so that its reader never sees half of it."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(text, "utf-8")
-    partial.replace(path)
 
 
 def _place(finding: Finding) -> tuple[str, str, int | None]:

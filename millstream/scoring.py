@@ -38,7 +38,7 @@ class Answers:
     """What became of a batch of n records: each row is in `rows` or in `refusals`, never both.
 
     rows: int64 [m], ascending. predictions: m framed Avro values. refusals: the n - m others.
-    schema_ids: int64 [n], -1 where there was none. latency_us: int64 [m], published to scored.
+    schema_ids: int64 [n], -1 where there was none.
     answered: mark of the prediction contract -> how many rows were answered so.
     models: those that answered; empty: the plan's. model_of: int64 [m], for each prediction which
     of them; None: the first. shadow_rows: int64 [s]. shadows: s values of what did not answer.
@@ -48,7 +48,6 @@ class Answers:
     predictions: list[bytes]
     refusals: tuple[Refusal, ...]
     schema_ids: npt.NDArray[np.int64]
-    latency_us: npt.NDArray[np.int64]
     answered: dict[str, int]
     models: tuple[Bundle, ...] = ()
     model_of: npt.NDArray[np.int64] | None = None
@@ -62,7 +61,6 @@ class _Part:
 
     rows: npt.NDArray[np.int64]
     values: list[bytes]
-    latency_us: npt.NDArray[np.int64]
     answered: dict[str, int]
 
 
@@ -123,9 +121,8 @@ class ScoringPlan:
                 part.values,
                 tuple(refusals),
                 decoded.schema_ids,
-                part.latency_us,
                 part.answered,
-                (champion.bundle,),
+                (bundle,),
             )
         return self._together(decoded, lineup, scored)
 
@@ -160,7 +157,6 @@ class ScoringPlan:
             [values[place] for place in order.tolist()],
             (*decoded.refusals, *refusals),
             decoded.schema_ids,
-            np.concatenate([part.latency_us for part in parts])[order],
             answered,
             tuple(voice.bundle for voice in voices if not voice.role),
             np.repeat(np.arange(len(parts)), [len(part.rows) for part in parts])[order],
@@ -173,10 +169,10 @@ class ScoringPlan:
         columns, rows, records = decoded.columns, decoded.rows, decoded.records
         if len(scored.rows) != len(rows):
             columns, rows = columns.take(pa.array(scored.rows)), rows[scored.rows]
-        batch, latency_us = self._columns(columns, rows, scored, records, decoded.schema_ids, now)
+        batch = self._columns(columns, rows, scored, records, decoded.schema_ids, now)
         mark = scored.answered_by if isinstance(scored.answered_by, str) else None
         encoder = self._encoder(records.topic, mark, bundle)
-        return _Part(rows, encoder.encode(batch), latency_us, _counted(scored))
+        return _Part(rows, encoder.encode(batch), _counted(scored))
 
     def _columns(
         self,
@@ -186,8 +182,8 @@ class ScoringPlan:
         records: Records,
         schema_ids: npt.NDArray[np.int64],
         now: int,
-    ) -> tuple[pa.RecordBatch, npt.NDArray[np.int64]]:
-        """The columns of the prediction contract, and the latency of each row."""
+    ) -> pa.RecordBatch:
+        """The columns of the prediction contract."""
         event = self._stream.event
         count, kinds = len(rows), self._kinds
         published = records.timestamps_us[rows]
@@ -215,9 +211,9 @@ class ScoringPlan:
         }
         arrays = [made[name] for name in kinds]
         if isinstance(scored.answered_by, str):
-            return pa.RecordBatch.from_arrays(arrays, schema=self._schema), latency_us
+            return pa.RecordBatch.from_arrays(arrays, schema=self._schema)
         arrays.append(scored.answered_by)
-        return pa.RecordBatch.from_arrays(arrays, schema=self._marked), latency_us
+        return pa.RecordBatch.from_arrays(arrays, schema=self._marked)
 
     def _encoder(self, topic: str, mark: str | None, bundle: Bundle) -> Encoder:
         """The one for events of this topic, all answered so; None: each row says how."""

@@ -28,6 +28,7 @@ from faust.types import TP
 
 from consumers.kafka import ask, consumer_config
 from consumers.registry import Registry, subject_of
+from consumers.topics import kinds_there
 from millstream.contracts import contract
 from millstream.drift.emitted import Emitter
 from millstream.drift.snapshot import load_key, seal, unseal
@@ -71,6 +72,7 @@ class FaustWatch:
                 for kind, subject in (("drift", "drift"), ("incidents", "incident"))
             )
         )
+        self._releases = "releases" in kinds_there(stream, kafka)
         self._sealed: bytes | None = None
         self._forget()
         self._watch = self._begun()
@@ -118,7 +120,7 @@ class FaustWatch:
         self._is_told = False
 
     def _begun(self) -> Watch:
-        watch = Watch(self._stream, self._schema_of, self._profile)
+        watch = Watch(self._stream, self._schema_of, self._profile, releases=self._releases)
         if self._sealed is not None:
             for note in watch.restore(unseal(self._key, self._sealed, self._stream.name)):
                 _log.warning("%s", note)

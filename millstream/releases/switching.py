@@ -30,9 +30,10 @@ def turns(
 ) -> list[Turn]:
     """The switches that fall into these records of one partition, in ascending order of both.
 
-    offsets: [n], ascending, n >= 1. times_us: [n], when the events happened, -1 where nobody knows;
-    needed where a release waits for a time. ready: numbers whose models can answer now. looked:
-    those that waited for their time in the partition's records before these.
+    offsets: [n], ascending, n >= 1. times_us: [n], when the events happened,
+    TIME_US_MIN where nobody knows; needed where a release waits for a time. ready: numbers whose
+    models can answer now. looked: those that waited for their time in the partition's records
+    before these.
     """
     last = timeline.last(partition)
     floor = max(int(offsets[0]), last.first_offset if last else 0)

@@ -210,11 +210,6 @@ def event_rows(stream: Stream, schema_of: Callable[[int], str]) -> AvroRows:
     )
 
 
-def prediction_rows(stream: Stream, schema_of: Callable[[int], str]) -> AvroRows:
-    """Rows of `predictions`."""
-    return contract_rows(stream, topic_table()["predictions"], schema_of)
-
-
 def contract_rows(stream: Stream, topic: Topic, schema_of: Callable[[int], str]) -> AvroRows:
     """Rows of a topic of one contract. A private key, id or time of the event stays away here
     too."""

@@ -38,6 +38,7 @@ READ_S_MAX = 90.0
 SESSION_MS = 6_000
 """Of Millstream's scorer here: its group can be deleted so long after it has left."""
 RECORD_BYTES_MAX = "9437184"
+COMPACTED = (".redrives", ".releases")
 
 _NOT_YET = {
     KafkaError.UNKNOWN_TOPIC_OR_PART,
@@ -107,7 +108,7 @@ class Ground:
         self.delete(*topics)
         for topic in topics:
             new = NewTopic(topic, self.partitions, 1, config={
-                "cleanup.policy": "compact" if topic.endswith(".redrives") else "delete",
+                "cleanup.policy": "compact" if topic.endswith(COMPACTED) else "delete",
                 "max.message.bytes": RECORD_BYTES_MAX,
             })  # fmt: skip
             self._again(

@@ -68,7 +68,7 @@ def latencies(
             return [_at(arena, course, trial, course.events, [], r, seconds) for r in rates]
         with arena.running(course, trial) as (children, topic):
             said("starting")
-            _prime(arena, course, topic, children)
+            prime(arena, course, topic, children)
             for rate in rates:
                 said(f"{rate:,}/s")
                 done.append(_at(arena, course, trial, topic, children, rate, seconds))
@@ -83,10 +83,10 @@ def latencies(
     return done
 
 
-def _prime(arena: Arena, course: Course, topic: str, children: list[Child]) -> None:
+def prime(arena: Arena, course: Course, topic: str, children: list[Child]) -> None:
     """Send a few events and wait for their answers: then the contender is up."""
     folder = arena.scratch()
-    child = _generator(arena, course, folder, PRIMING_RATE, 1.0)
+    child = generating(arena, course, folder, PRIMING_RATE, 1.0)
     deadline = time.monotonic() + START_S_MAX
     while child.alive() or arena.ground.committed(topic) < PRIMING_RATE:
         for each in children:
@@ -110,16 +110,16 @@ def _at(
 ) -> Latency:
     folder = arena.scratch()
     whole_s = WARM_UP_S + seconds
-    reader = _reader(arena, folder, topic, int(rate * whole_s), whole_s + GRACE_S)
+    reader = reading(arena, folder, topic, int(rate * whole_s), whole_s + GRACE_S)
     generator = None
     pids = [child.pid for child in children]
     try:
         reader.wait_until((folder / "ready").exists, timeout_s=30)
-        generator = _generator(arena, course, folder, rate, whole_s)
+        generator = generating(arena, course, folder, rate, whole_s)
         before = look(pids, arena.ground.broker_pid)
-        _await(generator, whole_s + 30, children)
+        await_end(generator, whole_s + 30, children)
         spent = between(before, look(pids, arena.ground.broker_pid))
-        _await(reader, GRACE_S + 30, children)
+        await_end(reader, GRACE_S + 30, children)
     finally:
         reader.kill()
         if generator is not None:
@@ -144,7 +144,8 @@ def _at(
     )
 
 
-def _await(child: Child, seconds: float, watched: list[Child]) -> None:
+def await_end(child: Child, seconds: float, watched: list[Child]) -> None:
+    """Raises DependencyUnavailable where it takes longer, or one of those watched ends before."""
     deadline = time.monotonic() + seconds
     while child.alive():
         for each in watched:
@@ -155,7 +156,8 @@ def _await(child: Child, seconds: float, watched: list[Child]) -> None:
         time.sleep(0.05)
 
 
-def _generator(arena: Arena, course: Course, folder: Path, rate: int, seconds: float) -> Child:
+def generating(arena: Arena, course: Course, folder: Path, rate: int, seconds: float) -> Child:
+    """The generator, started; its report is in the folder afterwards."""
     job = {
         "bootstrap": arena.ground.bootstrap,
         "topic": course.events,
@@ -169,7 +171,8 @@ def _generator(arena: Arena, course: Course, folder: Path, rate: int, seconds: f
     return _program("generator", job, folder)
 
 
-def _reader(arena: Arena, folder: Path, topic: str, expected: int, seconds: float) -> Child:
+def reading(arena: Arena, folder: Path, topic: str, expected: int, seconds: float) -> Child:
+    """The reader, started; `found.npy` is in the folder afterwards."""
     job = {
         "bootstrap": arena.ground.bootstrap,
         "topic": topic,

@@ -22,14 +22,14 @@ from consumers.verify_about import Options
 from consumers.warehouse import Warehouse, migrate
 from millstream.audit.report import Report
 from millstream.columnar import Encoder, arrow_schema, frame, make_decoder
-from millstream.contracts import contract
+from millstream.contracts import contract, topic_table
 from millstream.letters import DeadLetter, to_headers
 from millstream.models.bundle import Bundle
 from millstream.models.session import Session
 from millstream.records import Records
 from millstream.scoring import ScoringPlan
 from millstream.stream import Stream
-from millstream.warehouse.rows import LetterRows, RowMaker, event_rows, prediction_rows
+from millstream.warehouse.rows import LetterRows, RowMaker, contract_rows, event_rows
 from ops.stack import Stack
 from tests.streams import applications, framed
 
@@ -153,7 +153,9 @@ class Planted:
         stream = self.stream
         makers: dict[str, RowMaker] = {
             "events": event_rows(stream, self.registry.schema),
-            "predictions": prediction_rows(stream, self.registry.schema),
+            "predictions": contract_rows(
+                stream, topic_table()["predictions"], self.registry.schema
+            ),
             "dead_letters": LetterRows(),
         }
         for table, maker in makers.items():

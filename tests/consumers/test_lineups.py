@@ -117,3 +117,29 @@ def test_no_passport_no_release(stream: Stream) -> None:
     registry = FolderRegistry(stream.beside("models"))
     first = registry.add(bundle, {})
     assert releasable(strict, first).folder == stream.bundle_path
+
+
+def test_what_was_given_up_loads_when_it_is_wanted_again(
+    stream: Stream, lineups: Lineups, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk did not take the model, nobody wanted the release any more, then somebody did."""
+    monkeypatch.setattr("consumers.lineups.AGAIN_S", (0.01,))
+    wanted = release(1, champion=second(stream))
+    cache = stream.beside(stream.release.cache)
+    cache.write_text("in the way")
+    lineups.want([wanted])
+    until_told(lineups)
+    lineups.want([])
+    time.sleep(0.05)  # it is given up
+    cache.unlink()
+    lineups.want([wanted])
+    until(lineups, lambda: 1 in lineups.ready())
+    assert lineups.failed() == set()
+
+
+def until_told(lineups: Lineups) -> None:
+    """Collect until a problem is there."""
+    deadline = time.monotonic() + WAIT_S
+    while not lineups.collect():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

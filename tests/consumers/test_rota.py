@@ -13,6 +13,7 @@ from consumers.lineups import Problem
 from consumers.releases import Clerk
 from consumers.rota import Rota, Shift
 from millstream.alerts import wire
+from millstream.alerts.alarm import Alarm
 from millstream.contracts import contract
 from millstream.lineup import Lineup
 from millstream.records import Records
@@ -80,10 +81,10 @@ class Made:
     """A rota with its topic and its loader."""
 
     def __init__(self) -> None:
-        self.topic, self.shelf = Topic(), Shelf()
+        self.topic, self.shelf, self.now_us = Topic(), Shelf(), NOW_US
         stream = cast(Stream, SimpleNamespace(topic=lambda kind: f"s.{kind}"))
         alarms = wire.Writer("alarm", 2)
-        clerk = Clerk(stream, "s-scorer-0", Writer(1), 2, alarms, lambda: NOW_US)
+        clerk = Clerk(stream, "s-scorer-0", Writer(1), 2, alarms, lambda: self.now_us)
         self.rota = Rota(self.topic, self.shelf, clerk, lambda records: records.offsets * 100)
         self.rota.begin(2)
 
@@ -93,6 +94,14 @@ class Made:
         self.rota.look()
         if loaded:
             self.shelf.loaded |= {each.number for each in releases}
+
+    def alarm(self, *failing: Release) -> Alarm:
+        """The one that is written, a second later, as these do not load."""
+        self.now_us += 1_000_000
+        self.shelf.problems = [(each, "BundleInvalid: damaged") for each in failing]
+        _, extra = self.rota.look() or self.rota.look()
+        self.rota.noted()
+        return wire.Reader(lambda _: contract("alarm").text).alarm(extra.values[0])
 
     def answered(self, *places: tuple[int, int]) -> list[int]:
         """The release of each of these (partition, offset), which are one batch and durable."""
@@ -152,6 +161,39 @@ def test_what_was_not_published_has_not_switched(made: Made) -> None:
     assert [s.first_offset for s in again.switches] == [s.first_offset for s in first.switches]
     made.rota.settle(again.switches)
     assert made.rota.assign(batch((0, 8))).switches == ()
+
+
+def test_a_batch_that_is_not_durable_has_not_waited(made: Made) -> None:
+    """A release by time that comes late is told as late by the batch's second try too."""
+    made.decide(release(1, effective=Effective(time_us=650)))
+    first = made.rota.assign(batch((0, 7)))
+    again = made.rota.assign(batch((0, 7)))
+    assert [s.late for s in first.switches] == [s.late for s in again.switches] == [True]
+
+
+def test_a_batch_without_a_switch_has_waited(made: Made) -> None:
+    """The release's time then lies between this batch and the next: it is not late."""
+    made.decide(release(1, effective=Effective(time_us=650)))
+    before = made.rota.assign(batch((0, 5)))
+    made.rota.settle(before.switches)
+    after = made.rota.assign(batch((0, 7)))
+    assert (before.switches, [s.late for s in after.switches]) == ((), [False])
+
+
+def test_a_failure_that_comes_again_is_a_new_alarm(made: Made) -> None:
+    """While it lasts it is one, whatever is said of it; it ends as what it began as."""
+    made.decide(release(1), loaded=False)
+    alarms = [made.alarm(release(1)), made.alarm(release(1))]
+    made.decide(release(2))
+    alarms += [made.alarm(), made.alarm(release(1))]
+    assert len({each.id for each in alarms[:3]}) == 1
+    assert [(each.revision, each.firing) for each in alarms] == [
+        (1, True),
+        (1, True),
+        (2, False),
+        (1, True),
+    ]
+    assert alarms[3].id != alarms[0].id
 
 
 def test_a_batch_is_cut_where_a_release_begins(made: Made) -> None:

@@ -15,6 +15,7 @@ import pytest
 from pydantic import SecretStr
 
 from consumers.warehouse import Tables, Warehouse, broken, migrate, require_tables
+from millstream.contracts import topic_table
 from millstream.errors import (
     ContractMismatch,
     DependencyUnavailable,
@@ -27,7 +28,7 @@ from millstream.records import TIME_US_MAX
 from millstream.settings import WarehouseSettings
 from millstream.stream import Stream
 from millstream.warehouse.blocks import Block, Finding, Look, Pending, Source, judge
-from millstream.warehouse.rows import LetterRows, prediction_rows
+from millstream.warehouse.rows import LetterRows, contract_rows
 from tests.consumers.warehouses import (
     PASSWORD,
     READY_S_MAX,
@@ -203,7 +204,10 @@ def test_rows_of_all_three_tables_are_taken(warehouse: Warehouse, stream: Stream
     records.headers[0] = to_headers(letter)
     for maker, made in (
         (LetterRows(), records),
-        (prediction_rows(stream, _no_schema), records_of(stream.topic("predictions"), [b"x"])),
+        (
+            contract_rows(stream, topic_table()["predictions"], _no_schema),
+            records_of(stream.topic("predictions"), [b"x"]),
+        ),
     ):
         pending = Pending(Source(maker.table, made.topic, 0))
         pending.add(maker.rows(made), 0.0)

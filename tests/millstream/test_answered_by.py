@@ -61,6 +61,9 @@ def test_a_prediction_says_which_step_of_the_ladder_answered(
     first = plan.run(records([_value()]))
     second = plan.run(records([_value(), b"", _value()]))
     assert (first.answered, second.answered) == ({"full": 1}, {steps[1]: 2})
+    assert [each.version for each in first.models] == [bundle.version]
+    cheap = steps[1] == "cheaper"
+    assert [each.version for each in second.models] == ["cheap" if cheap else bundle.version]
     assert [refusal.row for refusal in second.refusals] == [1]
     made = _read(second.predictions[1])
     assert made["answered_by"] == steps[1]

@@ -223,15 +223,13 @@ def test_the_latency_budget_is_judged_by_published_to_scored(
     """250 ms in this stream; a producer's clock that runs ahead keeps it."""
     answers = scoring.run([_value()], timestamps_us=NOW_US - age_ms * 1000)
     assert _read(answers.predictions[0])["in_budget"] is kept
-    assert answers.latency_us.tolist() == [age_ms * 1000]
 
 
-def test_an_event_without_a_timestamp_has_no_latency(scoring: Scoring) -> None:
+def test_an_event_without_a_timestamp_is_in_time(scoring: Scoring) -> None:
     """Its published_at is the beginning of 1970, as its row's Kafka time."""
     answers = scoring.run([_value()], timestamps_us=-1)
     made = _read(answers.predictions[0])
     assert (made["published_at"], made["in_budget"]) == (0, True)
-    assert answers.latency_us.tolist() == [0]
 
 
 @pytest.mark.parametrize("kind", POISON)

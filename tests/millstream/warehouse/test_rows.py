@@ -23,8 +23,8 @@ from millstream.stream import Stream
 from millstream.warehouse.rows import (
     AvroRows,
     LetterRows,
+    contract_rows,
     event_rows,
-    prediction_rows,
     row_makers,
 )
 from tests.millstream.warehouse.test_ddl import stream_of
@@ -289,7 +289,9 @@ def test_a_private_key_reaches_no_table(tmp_path: Path) -> None:
     assert secret not in _seen(
         event_rows(stream, schema_of).rows(records(framed(event, _OURS), keys=[key]))
     )
-    predictions = prediction_rows(stream, lambda _: contract("prediction").text)
+    predictions = contract_rows(
+        stream, topic_table()["predictions"], lambda _: contract("prediction").text
+    )
     table = predictions.rows(records([_prediction(key=secret)], keys=[key]))
     assert table.column("event_id").to_pylist() == ["L-0"]
     assert secret not in _seen(table)
@@ -307,7 +309,9 @@ def test_a_prediction_has_no_column_of_a_private_field(
 ) -> None:
     """Its id, key and time are the event's."""
     stream = _private_loans(tmp_path, private)
-    rows = prediction_rows(stream, lambda _: contract("prediction").text)
+    rows = contract_rows(
+        stream, topic_table()["predictions"], lambda _: contract("prediction").text
+    )
     names = rows.rows(records([_prediction()])).column_names
     assert column not in names
     assert {"event_id", "event_time", "key", "score"} - {column} <= set(names)
@@ -326,7 +330,7 @@ def _prediction(**changes: Any) -> bytes:
 
 def test_a_prediction_is_a_row_with_every_field(loans: Stream) -> None:
     """As the contract has them."""
-    rows = prediction_rows(loans, lambda _: contract("prediction").text)
+    rows = contract_rows(loans, topic_table()["predictions"], lambda _: contract("prediction").text)
     table = rows.rows(records([_prediction(label=None, confidence=None)]))
     row = table.to_pylist()[0]
     assert set(arrow_schema(contract("prediction").text).names) <= set(row)
@@ -341,7 +345,7 @@ def test_every_topic_with_a_table_gets_its_rows_and_no_other(loans: Stream) -> N
         loans.topic(kind): table for kind, table in tables.items()
     }
     assert isinstance(makers[loans.topic("dead_letters")], LetterRows)
-    assert set(row_makers(loans, schema_of, {"events", "outcomes"})) == {"loans.events"}
+    assert set(row_makers(loans, schema_of, {"events", "redrives"})) == {"loans.events"}
 
 
 def test_a_labelled_record_is_a_row_without_what_is_private(tmp_path: Path) -> None:
