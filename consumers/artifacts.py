@@ -16,9 +16,9 @@ from typing import Final
 
 from consumers.objects import Objects
 from millstream.errors import BundleInvalid
-from millstream.models.bundle import CARD_BYTES_MAX, CARD_FILE, Bundle
+from millstream.models.bundle import CARD_BYTES_MAX, CARD_FILE, Bundle, digest_of
 from millstream.models.card import Card, read_card
-from millstream.models.fetching import Progress, Source, cached, fetch_bundle, whole
+from millstream.models.fetching import Progress, Source, cached, damaged, fetch_bundle, whole
 from millstream.models.manifest import BundleFile, Manifest, manifest_of, read_manifest
 from millstream.models.reference import ModelReference
 from millstream.models.registry import FolderSource
@@ -105,30 +105,35 @@ def fetch_located(reference: ModelReference, into: Path, progress: Progress | No
     """The bundle at the reference's location, as a folder below `into`.
 
     location: an address that `ArtifactStore.put` gave, or the absolute path (or file URL) of a
-    bundle's folder. A bundle that is in `into` already is used, and the store not asked.
+    bundle's folder. A bundle that is in `into` already is used, and its location not asked.
     Raises BundleInvalid where there is no such address, or what is there is damaged or another
     model; DependencyUnavailable where it may succeed later: then the next call goes on.
     """
-    found = _ADDRESS.fullmatch(reference.location)
     target = cached(reference, into)
+    if whole(target, reference):
+        return target
+    found = _ADDRESS.fullmatch(reference.location)
     if found is None:
         folder = _folder(reference)
         bundle = Bundle.load(folder)
         return fetch_bundle(reference, manifest_of(bundle), FolderSource(folder), into, progress)
-    if whole(target, reference):
-        return target
     store = ArtifactStore(found["root"])
     return fetch_bundle(reference, store.manifest(found["hex"]), store.source(), into, progress)
 
 
 def card_at(location: str) -> Card:
-    """The card of the bundle at an address that `ArtifactStore.put` gave."""
+    """The card of the bundle at an address that `ArtifactStore.put` gave.
+
+    Raises BundleInvalid where there is none, or it is damaged; DependencyUnavailable.
+    """
     found = _ADDRESS.fullmatch(location)
     if found is None:
         raise _no_address(location)
     store = ArtifactStore(found["root"])
     file = store.manifest(found["hex"]).file(CARD_FILE)
     content = store.source().read(file, 0, min(file.size, CARD_BYTES_MAX))
+    if digest_of(content) != file.digest:
+        raise damaged(file)
     return read_card(content, Path(CARD_FILE))
 
 

@@ -50,11 +50,11 @@ def fetch_model(
     stream's registry. Raises BundleInvalid where it cannot be had, DependencyUnavailable where it
     may be later: then the next call goes on where this one was cut.
     """
+    if reference.location:
+        return fetch_located(reference, into, progress)
     target = cached(reference, into)
     if whole(target, reference):
         return target
-    if reference.location:
-        return fetch_located(reference, into, progress)
     if stream.model.registry.startswith(MLFLOW):
         raise BundleInvalid(
             f"{reference.label} has no location, and MLflow is not asked while events are scored",

@@ -51,6 +51,10 @@ class ObjectRegistry:
         """See ModelRegistry."""
         for key, value in tags.items():
             require_tag(key, value)
+        bundle = Bundle.load(bundle_folder)
+        file = f"models/{bundle.name}/versions/{bundle.version}.json"
+        if self._objects.size(file) is not None:
+            return self._same(bundle)
         reference = self._artifacts.put(bundle_folder)
         fields = {
             "created_at": self._clock().isoformat(),
@@ -58,20 +62,16 @@ class ObjectRegistry:
             "location": reference.location,
             "tags": dict(tags),
         }
-        name = f"models/{reference.name}/versions/{reference.version}.json"
-        if self._objects.create(name, json.dumps(fields).encode()):
+        if self._objects.create(file, json.dumps(fields).encode()):
             return reference
-        there = self.find(reference.name, reference.version)
-        require_same_model(there, reference)
-        require_same_answers(card_at(there.location), Bundle.load(bundle_folder).card)
-        return there
+        return self._same(bundle)
 
     def find(self, name: str, version: str) -> ModelReference:
         """See ModelRegistry."""
         require_word("model", name)
         file = f"models/{name}/versions/{require_word('version', version)}.json"
         if self._objects.size(file) is None:
-            raise unknown(name, version, [e.reference.version for e in self.versions(name)])
+            raise unknown(name, version, self._versions(name))
         return self._entry(name, version).reference
 
     def names(self) -> list[str]:
@@ -81,8 +81,7 @@ class ObjectRegistry:
     def versions(self, name: str) -> list[Entry]:
         """See ModelRegistry."""
         require_word("model", name)
-        files = self._objects.names(f"models/{name}/versions")
-        entries = [self._entry(name, file.removesuffix(".json")) for file in files]
+        entries = [self._entry(name, version) for version in self._versions(name)]
         return sorted(entries, key=lambda entry: (entry.created_at, entry.reference.version))
 
     def fetch(
@@ -115,6 +114,18 @@ class ObjectRegistry:
         require_tag(key, value)
         self.find(name, version)
         self._objects.write(f"models/{name}/tags/{version}/{key}", value.encode())
+
+    def _same(self, offered: Bundle) -> ModelReference:
+        """What is registered, where that is this very bundle."""
+        there = self.find(offered.name, offered.version)
+        require_same_model(there, ModelReference(offered.name, offered.version, offered.digest))
+        require_same_answers(card_at(there.location), offered.card)
+        return there
+
+    def _versions(self, name: str) -> list[str]:
+        """Their names, without reading them."""
+        files = self._objects.names(f"models/{name}/versions")
+        return [file.removesuffix(".json") for file in files]
 
     def _entry(self, name: str, version: str) -> Entry:
         file = f"models/{name}/versions/{version}.json"

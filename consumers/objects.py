@@ -7,6 +7,7 @@ store's own clients, such as AWS_ACCESS_KEY_ID and AWS_ENDPOINT_URL.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -14,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from millstream.errors import BundleInvalid, DependencyUnavailable, SettingsInvalid
 from millstream.models.durable import claimed, sync_file, sync_folder, write_whole
@@ -24,6 +25,7 @@ SCHEMES: Final = ("file", "s3", "gs", "abfs")
 
 _CLIENTS: Final = {"s3": "s3fs", "gs": "gcsfs", "abfs": "adlfs"}
 _FOREIGN: Final = ("botocore", "aiobotocore", "aiohttp", "fsspec", "gcsfs", "google", "azure")
+_FILE: Final = "file://"
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*")
 _S3: Final = {
     "config_kwargs": {"connect_timeout": 5, "read_timeout": 30, "retries": {"max_attempts": 1}},
@@ -57,9 +59,15 @@ class Objects:
         return int(found["size"]) if found["type"] == "file" else None
 
     def read(self, name: str, start: int, length: int) -> bytes:
-        """Up to `length` bytes from byte `start`."""
+        """Up to `length` bytes from byte `start`; none where the object ends before."""
         with self._border(name) as path:
-            content: bytes = self._system.cat_file(path, start=start, end=start + length)
+            try:
+                content: bytes = self._system.cat_file(path, start=start, end=start + length)
+            except OSError as error:
+                # S3 has no empty range: it answers 416 where one begins at the end or behind it.
+                if error.errno != errno.EINVAL or self._system.info(path)["size"] > start:
+                    raise
+                return b""
         return content[:length]
 
     def put(self, file: Path, name: str) -> None:
@@ -129,11 +137,17 @@ class Objects:
 
 def is_remote(address: str) -> bool:
     """Whether the address is of an object store and no folder."""
-    return "://" in address and not address.startswith("file://")
+    return "://" in address and not address.startswith(_FILE)
 
 
 def _split(address: str) -> tuple[str, str]:
     """(scheme, path as fsspec takes it, without a slash at its end)."""
+    if address.startswith(_FILE):
+        # The plain prefix, as everywhere: an address that we made is a path behind it.
+        path = Path(address.removeprefix(_FILE))
+        if not path.is_absolute():
+            raise _unusable(address)
+        return "file", str(path)
     if "::" in address or (":" in address and "://" not in address):
         raise _unusable(address)
     if "://" not in address:
@@ -143,10 +157,6 @@ def _split(address: str) -> tuple[str, str]:
     parts = urlsplit(address)
     if parts.scheme not in SCHEMES or parts.query or parts.fragment or parts.password:
         raise _unusable(address)
-    if parts.scheme == "file":
-        if parts.netloc or not parts.path:
-            raise _unusable(address)
-        return "file", str(Path(unquote(parts.path)))
     if not parts.netloc or ".." in parts.path.split("/"):
         raise _unusable(address)
     return parts.scheme, (parts.netloc + parts.path).rstrip("/")

@@ -17,6 +17,7 @@ from pathlib import Path
 from millstream.errors import BundleInvalid
 from millstream.models import graph
 from millstream.models.card import Card, read_card, write_card
+from millstream.models.durable import sync_folder, write_whole
 
 MODEL_FILE = "model.onnx"
 CARD_FILE = "bundle.toml"
@@ -107,9 +108,8 @@ def write_bundle(folder: Path, model: bytes, card: Card) -> Bundle:
     draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         draft.chmod(0o755)
-        _write_durably(draft / MODEL_FILE, model)
-        _write_durably(draft / CARD_FILE, write_card(card).encode())
-        _sync_folder(draft)
+        write_whole(draft / MODEL_FILE, model)
+        write_whole(draft / CARD_FILE, write_card(card).encode())
         try:
             # Fails where another writer was first: a folder that is not empty is never replaced.
             draft.rename(folder)
@@ -117,7 +117,7 @@ def write_bundle(folder: Path, model: bytes, card: Card) -> Bundle:
             if not folder.exists():
                 raise
             return _same_or_refuse(folder, card)
-        _sync_folder(folder.parent)
+        sync_folder(folder.parent)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return bundle
@@ -163,18 +163,3 @@ def read_file(file: Path, bytes_max: int) -> bytes:
 
 def _open_without_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
-
-
-def _write_durably(file: Path, content: bytes) -> None:
-    with file.open("xb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -14,6 +14,7 @@ from typing import Protocol
 from millstream.errors import BundleInvalid
 from millstream.models.bundle import Bundle
 from millstream.models.durable import claimed, disk, sync_file, sync_folder
+from millstream.models.lineage import hash_of
 from millstream.models.manifest import BundleFile, Manifest
 from millstream.models.reference import ModelReference
 
@@ -48,6 +49,14 @@ def whole(folder: Path, reference: ModelReference) -> bool:
         return False
     found = (bundle.name, bundle.version, bundle.digest)
     return found == (reference.name, reference.version, reference.digest)
+
+
+def damaged(file: BundleFile) -> BundleInvalid:
+    """The error that says so of a file of a bundle, where it is stored."""
+    return BundleInvalid(
+        f"{file.name} is damaged where it is stored: it has not the digest {file.digest}",
+        "Restore it from a backup, or release another version",
+    )
 
 
 def fetch_bundle(
@@ -117,10 +126,7 @@ def _fetch(target: Path, file: BundleFile, source: Source, here: Callable[[int],
     if not _completed(part, file, source, here) and (
         not resumed or not _completed(part, file, source, here)
     ):
-        raise BundleInvalid(
-            f"{file.name} is damaged where it is stored: it has not the digest {file.digest}",
-            "Restore it from a backup, or release another version",
-        )
+        raise damaged(file)
     sync_file(part)
     part.replace(target)
 
@@ -153,11 +159,10 @@ def _is(path: Path, file: BundleFile) -> bool:
     if not path.is_file() or path.stat().st_size != file.size:
         path.unlink(missing_ok=True)
         return False
-    with path.open("rb") as stream:
-        found = "sha256:" + hashlib.file_digest(stream, "sha256").hexdigest()
-    if found != file.digest:
+    if hash_of(path) != file.digest:
         path.unlink()
-    return found == file.digest
+        return False
+    return True
 
 
 def _place(stage: Path, target: Path, reference: ModelReference) -> None:

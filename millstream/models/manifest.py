@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import stat
-from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -13,11 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from millstream.errors import BundleInvalid
 from millstream.models.bundle import CARD_FILE, MODEL_FILE, Bundle
 from millstream.models.card import Digest, Word
+from millstream.models.lineage import hash_of
 from millstream.models.tuning import TUNING_FILE
 
 BUNDLE_BYTES_MAX = (1 << 30) + (1 << 28)
 FILES_MAX = 64
-READ_BYTES = 1 << 20
 
 LEFT_OUT = frozenset({TUNING_FILE})
 """A curve is of one machine: it stays there."""
@@ -100,7 +98,7 @@ def manifest_of(bundle: Bundle) -> Manifest:
             raise BundleInvalid(
                 f"{path} is not a plain file", "A bundle is one folder of plain files: take it out"
             )
-        files.append((path.name, *_digest_and_size(path)))
+        files.append((path.name, hash_of(path), path.stat().st_size))
     try:
         return Manifest(
             name=bundle.name,
@@ -114,12 +112,3 @@ def manifest_of(bundle: Bundle) -> Manifest:
             f"{bundle.folder} cannot be registered: {what}",
             f"Keep up to {FILES_MAX} plainly named files in it, and change none meanwhile",
         ) from None
-
-
-def _digest_and_size(path: Path) -> tuple[str, int]:
-    found, size = hashlib.sha256(), 0
-    with path.open("rb") as stream:
-        while block := stream.read(READ_BYTES):
-            found.update(block)
-            size += len(block)
-    return "sha256:" + found.hexdigest(), size

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Protocol
 
 from millstream.errors import BundleInvalid
-from millstream.models.bundle import Bundle
+from millstream.models.bundle import CARD_BYTES_MAX, Bundle, read_file
 from millstream.models.card import Card, read_card
 from millstream.models.durable import claimed, disk, sync_file, sync_folder, write_whole
 from millstream.models.fetching import Progress, fetch_bundle
@@ -167,8 +167,9 @@ class FolderRegistry:
         bundle = Bundle.load(bundle_folder)
         reference = ModelReference(bundle.name, bundle.version, bundle.digest)
         place = self._place(reference.name, reference.version)
-        if place.exists():
-            return self._same(reference, bundle.card)
+        with disk(place):
+            if place.exists():
+                return self._same(reference, bundle.card)
         with disk(place), claimed(place.parent, reference.version) as draft:
             _clear(draft)
             manifest = _copied(bundle, draft / "bundle")
@@ -221,14 +222,14 @@ class FolderRegistry:
         require_word("alias", alias)
         file = self._root / require_word("model", name) / "aliases" / alias
         with disk(file):
-            version = file.read_text("utf-8").strip() if file.exists() else None
+            version = _text(file) if file.exists() else None
         return None if version is None else self.find(name, version)
 
     def aliases(self, name: str) -> dict[str, str]:
         """See ModelRegistry."""
         folder = self._root / require_word("model", name) / "aliases"
         with disk(folder):
-            return {alias: (folder / alias).read_text("utf-8").strip() for alias in _listed(folder)}
+            return {alias: _text(folder / alias) for alias in _listed(folder)}
 
     def tag(self, name: str, version: str, key: str, value: str) -> None:
         """See ModelRegistry."""
@@ -245,28 +246,27 @@ class FolderRegistry:
     def _entry(self, name: str, version: str) -> tuple[Entry, Manifest]:
         place = self._place(name, version)
         file = place / "entry.json"
-        try:
-            content = file.read_bytes()
-        except FileNotFoundError:
-            raise unknown(name, version, _listed(place.parent)) from None
+        content = _bytes(file)
+        if content is None:
+            raise unknown(name, version, _listed(place.parent))
+        found = {key: _bytes(place / "tags" / key) or b"" for key in _listed(place / "tags")}
         try:
             fields = json.loads(content)
             created_at = datetime.fromisoformat(fields["created_at"])
             manifest = read_manifest(json.dumps(fields["manifest"]).encode(), str(file))
+            tags = {key: value.decode() for key, value in found.items()}
         except (ValueError, KeyError, TypeError):
             raise BundleInvalid(
-                f"{file} is damaged", "Restore the registry's folder from its backup"
+                f"{file} or a tag beside it is damaged",
+                "Restore the registry's folder from its backup",
             ) from None
-        tags = {
-            key: (place / "tags" / key).read_bytes().decode() for key in _listed(place / "tags")
-        }
         return Entry(ModelReference(name, version, manifest.digest), created_at, tags), manifest
 
     def _same(self, reference: ModelReference, card: Card) -> ModelReference:
         there = self.find(reference.name, reference.version)
         require_same_model(there, reference)
         file = self._place(there.name, there.version) / "bundle" / "bundle.toml"
-        require_same_answers(read_card(file.read_bytes(), file), card)
+        require_same_answers(read_card(read_file(file, CARD_BYTES_MAX), file), card)
         return there
 
 
@@ -278,15 +278,16 @@ class FolderSource:
 
     def read(self, file: BundleFile, start: int, length: int) -> bytes:
         """See Source."""
-        try:
-            with (self._folder / file.name).open("rb") as stream:
-                stream.seek(start)
-                return stream.read(length)
-        except FileNotFoundError:
-            raise BundleInvalid(
-                f"{self._folder / file.name} is missing",
-                "Restore it from a backup, or release another version",
-            ) from None
+        path = self._folder / file.name
+        with disk(path):
+            try:
+                with path.open("rb") as stream:
+                    stream.seek(start)
+                    return stream.read(length)
+            except FileNotFoundError:
+                raise BundleInvalid(
+                    f"{path} is missing", "Restore it from a backup, or release another version"
+                ) from None
 
 
 def _copied(bundle: Bundle, into: Path) -> Manifest:
@@ -322,6 +323,16 @@ def _clear(folder: Path) -> None:
             shutil.rmtree(path)
         else:
             path.unlink()
+
+
+def _bytes(file: Path) -> bytes | None:
+    """None where there is no such file."""
+    with disk(file):
+        return file.read_bytes() if file.exists() else None
+
+
+def _text(file: Path) -> str:
+    return file.read_text("utf-8", "replace").strip()
 
 
 def _listed(folder: Path) -> list[str]:

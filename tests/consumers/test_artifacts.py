@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -173,6 +174,19 @@ def test_a_damaged_object_is_refused(address: str, tmp_path: Path, name: str, da
     assert Bundle.load(fetch_located(reference, tmp_path / "cache")).card == bundle.card
 
 
+@pytest.mark.parametrize("damage", [b"", b"# another\n"])
+def test_a_damaged_card_is_not_read(address: str, tmp_path: Path, damage: bytes) -> None:
+    """Of the same length or another: a registry compares by it what a version decides."""
+    store, bundle = ArtifactStore(address), written(tmp_path / "bundle")
+    location = store.put(bundle.folder).location
+    digest = store.manifest(location.rpartition("/")[2].removesuffix(".json")).file("bundle.toml")
+    content = (bundle.folder / "bundle.toml").read_bytes()
+    changed = damage + content if damage else content.replace(b"regression", b"Regression")
+    Objects(address).write(f"blobs/sha256/{digest.digest.removeprefix('sha256:')}", changed)
+    with pytest.raises(BundleInvalid, match=r"bundle\.toml is damaged where it is stored"):
+        card_at(location)
+
+
 def test_a_changed_manifest_is_refused(address: str, tmp_path: Path) -> None:
     """The address holds its digest: whoever changes it cannot bring in other files."""
     reference = ArtifactStore(address).put(written(tmp_path / "bundle").folder)
@@ -203,6 +217,9 @@ def test_a_plain_folder_is_an_address_too(tmp_path: Path) -> None:
     for location in (str(bundle.folder), f"file://{bundle.folder}"):
         reference = ModelReference("test", "1", bundle.digest, location)
         assert fetch_located(reference, tmp_path / "cache").is_dir()
+    shutil.move(bundle.folder, tmp_path / "elsewhere")
+    assert fetch_located(reference, tmp_path / "cache").is_dir(), "it is here already"
+    shutil.move(tmp_path / "elsewhere", bundle.folder)
     other = ModelReference("test", "1", "sha256:" + "0" * 64, str(bundle.folder))
     with pytest.raises(BundleInvalid, match="was asked for"):
         fetch_located(other, tmp_path / "cache")

@@ -34,6 +34,15 @@ def test_bytes_are_read_as_they_were_written(objects: Objects, tmp_path: Path) -
     assert objects.size("a") is None
 
 
+def test_where_an_object_ends_there_are_no_more_bytes(objects: Objects) -> None:
+    """An empty one too, of which S3 has no range to give."""
+    objects.write("empty", b"")
+    assert objects.read("empty", 0, 100) == b""
+    objects.write("a", b"0123456789")
+    assert objects.read("a", 10, 4) == b""
+    assert objects.read("a", 8, 4) == b"89"
+
+
 def test_names_below_are_listed(objects: Objects) -> None:
     """Of objects and of folders, of this level only."""
     assert objects.names("a") == []
@@ -96,6 +105,7 @@ def test_a_name_cannot_leave_the_store(objects: Objects, name: str) -> None:
         "simplecache::s3://bucket/x",
         "github:x",
         "file://host/x",
+        "file://",
     ],
 )
 def test_an_address_is_a_folder_or_a_bucket(address: str) -> None:
@@ -106,9 +116,14 @@ def test_an_address_is_a_folder_or_a_bucket(address: str) -> None:
 
 def test_folders_are_addressed_as_urls(tmp_path: Path) -> None:
     """So that an address means the same wherever it is read."""
-    by_path = Objects(str(tmp_path / "a store"))
-    assert by_path.address == f"file://{tmp_path}/a store"
-    assert Objects(by_path.address).address == by_path.address
+    for name in ("a store", "100%41", "a#b?c"):
+        by_path = Objects(str(tmp_path / name))
+        assert by_path.address == f"file://{tmp_path}/{name}"
+        again = Objects(by_path.address)
+        assert again.address == by_path.address
+        by_path.write("x", name.encode())
+        assert again.read("x", 0, 100) == name.encode()
+        assert again.folder == tmp_path / name
     assert is_remote("s3://bucket/x")
     assert not is_remote(by_path.address)
     assert not is_remote("models")

@@ -211,6 +211,37 @@ def test_a_damaged_entry_is_named(tmp_path: Path, content: str) -> None:
         registry.versions("test")
 
 
+def test_a_damaged_tag_is_named(tmp_path: Path) -> None:
+    """Bytes that are no text."""
+    registry = FolderRegistry(tmp_path / "models")
+    registry.add(written(tmp_path / "bundle").folder, {"by": "me"})
+    (tmp_path / "models" / "test" / "versions" / "1" / "tags" / "by").write_bytes(b"\xff")
+    with pytest.raises(BundleInvalid, match="a tag beside it is damaged"):
+        registry.find("test", "1")
+
+
+def test_a_registered_card_that_is_gone_is_named(tmp_path: Path) -> None:
+    """Where the same version is offered again."""
+    registry = FolderRegistry(tmp_path / "models")
+    bundle = written(tmp_path / "bundle")
+    registry.add(bundle.folder, {})
+    (tmp_path / "models" / "test" / "versions" / "1" / "bundle" / "bundle.toml").unlink()
+    with pytest.raises(BundleInvalid, match=r"bundle\.toml is missing"):
+        registry.add(bundle.folder, {})
+
+
+@pytest.mark.parametrize("name", ["entry.json", "tags/by", "bundle/model.onnx"])
+def test_a_file_that_the_disk_does_not_give_is_named(tmp_path: Path, name: str) -> None:
+    """Here a folder is in its place; a disk that fails or a right that is missing says the same."""
+    registry = FolderRegistry(tmp_path / "models")
+    reference = registry.add(written(tmp_path / "bundle").folder, {"by": "me"})
+    file = tmp_path / "models" / "test" / "versions" / "1" / name
+    file.unlink()
+    file.mkdir()
+    with pytest.raises(DependencyUnavailable, match=f"disk.*versions/1/{name}"):
+        registry.fetch(reference, tmp_path / "cache")
+
+
 def test_a_folder_that_cannot_be_written_is_a_dependency(tmp_path: Path) -> None:
     """A file is where the registry should be."""
     (tmp_path / "models").touch()
