@@ -30,11 +30,13 @@ WAITING: Final = frozenset({Stage.JUDGE, Stage.CANARY})
 class Retrainings:
     """NAME.retraining as far as it was read, and the incidents that nobody has retrained for.
 
-    ended: labels when the last attempt was over.
+    ended: labels when the last attempt was over. released: number of the newest release that an
+    attempt has told of.
     """
 
     log: Log
     ended: int = 0
+    released: int = 0
     incidents: dict[str, None] = field(default_factory=dict)
     told: set[str] = field(default_factory=set)
     _began: dict[tuple[str, Stage], int] = field(default_factory=dict)
@@ -52,6 +54,7 @@ class Retrainings:
         if key in self._began:
             took = (step.at_us - self._began.pop(key)) / 1e6
             self._took.setdefault(step.stage, []).append(took)
+        self.released = max(self.released, int(step.facts.get("number", 0)))
         if step.status is Status.OVER:
             self.ended = max(self.ended, int(step.facts.get("labels", 0)))
 
@@ -135,7 +138,10 @@ class Ears:
 
     @property
     def switching(self) -> bool:
-        """Whether a release waits for its first event."""
+        """Whether a release waits for its first event, or was told of and is not read yet."""
+        newest = self.timeline.newest
+        if (newest.number if newest else 0) < self.retrainings.released:
+            return True
         waiting = self.timeline.pending(0)
         failed = {failure.release.number for failure in self.timeline.failures}
         return any(release.number not in failed for release in waiting)

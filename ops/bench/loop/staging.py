@@ -187,6 +187,7 @@ inputs = false
 
 [retrain]
 schedule_labels = {terms.schedule}
+rows_max = 25000
 shadow = {str(terms.trial).lower()}
 
 [retrain.parameters]

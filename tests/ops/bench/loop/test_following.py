@@ -66,3 +66,17 @@ def test_what_stages_took_and_how_attempts_ended_is_told() -> None:
     kept(retrainings, 300, number=2)
     assert retrainings.seconds() == {"collect": 0.5, "train": 2.0}
     assert (retrainings.outcomes(), retrainings.triggers()) == ({"kept": 2}, {"schedule": 2})
+
+
+def test_a_release_is_known_of_before_it_is_read() -> None:
+    """A promotion's record comes on another topic: what was sent between the two would be answered
+    by the model before."""
+    retrainings = Retrainings(Log("s"))
+    for stage in Stage:
+        retrainings.add(step(stage, Status.STARTED, 1.0))
+        if stage is not Stage.PROMOTE:
+            retrainings.add(step(stage, Status.DONE, 2.0))
+    assert retrainings.released == 0
+    over = {"number": 3, "labels": 400}
+    retrainings.add(step(Stage.PROMOTE, Status.OVER, 3.0, outcome=Outcome.PROMOTED, facts=over))
+    assert (retrainings.released, retrainings.ended) == (3, 400)
