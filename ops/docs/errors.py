@@ -132,20 +132,22 @@ def _kind_page(kind: type[MillstreamError], found: list[Site]) -> str:
         f"# {kind.__name__}", "", _first(kind), "",
         f"Exit code {kind.exit_code}. {NEXT.get(kind.exit_code, '')}", "",
     ]  # fmt: skip
+    titles = ("it says", "what to do")
     if issubclass(kind, OperatorNeeded):
         lines += ["What it says, and what to do; {name} stands for what varies.", ""]
-        lines += ["| it says | what to do | where |", "|---|---|---|"]
-        lines += [f"| {cell(s.problem)} | {cell(s.remedy)} | `{s.file}` |" for s in found]
     else:
+        titles = ("what", "it says of it")
         lines += [
             "What does not answer stands first. Start it, or correct its address "
             "(`millstream settings` lists the variables), or look at the network between.",
             "",
-            "| what | it says | where |",
-            "|---|---|---|",
         ]
-        lines += [f"| {cell(s.problem)} | {cell(s.remedy)} | `{s.file}` |" for s in found]
-    return "\n".join(lines) + "\n"
+    for file in dict.fromkeys(site.file for site in found):
+        lines += [f"## {cell(file)}", "", f"| {titles[0]} | {titles[1]} |", "|---|---|"]
+        mine = [site for site in found if site.file == file]
+        lines += [f"| {cell(site.problem)} | {cell(site.remedy)} |" for site in mine]
+        lines += [""]
+    return "\n".join(lines)
 
 
 def _reason_page(reason: Reason) -> str:

@@ -26,7 +26,8 @@ for (const name of ["bootstrap", "registry", "topic", "schema", "key"]) {
 
 /** The id under which the registry has the schema; it registers it where it has not. */
 async function register(schema) {
-  const answer = await fetch(`${given.registry}/subjects/${given.topic}-value/versions`, {
+  const versions = `${given.registry}/subjects/${given.topic}-value/versions`;
+  const answer = await fetch(`${versions}?normalize=true`, {
     method: "POST",
     headers: { "Content-Type": "application/vnd.schemaregistry.v1+json" },
     body: JSON.stringify({ schema }),

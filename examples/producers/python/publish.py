@@ -41,7 +41,8 @@ def plain(value: dict[str, Any], context: SerializationContext) -> dict[str, Any
 def publish(given: argparse.Namespace) -> Delivery:
     """Every event of the file."""
     registry = SchemaRegistryClient({"url": given.registry})
-    to_avro = AvroSerializer(registry, Path(given.schema).read_text("utf-8"), plain)
+    schema = Path(given.schema).read_text("utf-8")
+    to_avro = AvroSerializer(registry, schema, plain, {"normalize.schemas": True})
     context = SerializationContext(given.topic, MessageField.VALUE)
     producer = Producer(
         {

@@ -34,7 +34,7 @@ final class ConfluentAvro implements Serializer<GenericRecord> {
       throws IOException, InterruptedException {
     ObjectMapper json = new ObjectMapper();
     String body = json.writeValueAsString(Map.of("schema", schema.toString()));
-    URI subject = URI.create(registry + "/subjects/" + topic + "-value/versions");
+    URI subject = URI.create(registry + "/subjects/" + topic + "-value/versions?normalize=true");
     HttpRequest request =
         HttpRequest.newBuilder(subject)
             .header("Content-Type", "application/vnd.schemaregistry.v1+json")
