@@ -248,6 +248,12 @@ class JudgeTable(_Table):
     latency_rise_max: Annotated[float, Field(ge=0)] = 0.1
     """Rise of the 99th percentile of latency, as a share, where it is above the latency budget. Too
     low stops at chance; too high lets a slower model in while events wait."""
+    probation: bool = True
+    """Whether a retrainer, or `millstream judge --watch`, lets the champion before score beside a
+    new one, and takes the new one back where it is proven worse. Off, nobody does."""
+    probation_s: Annotated[float, Field(gt=0)] = 604_800.0
+    """At most for so long. Too low keeps a bad champion that has few labels; too high scores
+    everything twice for long."""
 
     @model_validator(mode="after")
     def _min_before_max(self) -> JudgeTable:

@@ -17,6 +17,9 @@ def warehouse(
     host: Host = "127.0.0.1",
     port: Annotated[int, typer.Option(help="0 takes a free one.")] = 8123,
     ready_file: ReadyFile = None,
+    functions: Annotated[
+        Path | None, typer.Option(help="Folder of `millstream sql-functions`: to score in SQL.")
+    ] = None,
 ) -> None:
     """Serve the embedded ClickHouse (chDB) to any ClickHouse HTTP client.
 
@@ -32,7 +35,7 @@ def warehouse(
 
     log_to_stderr()
     password = from_environment(WarehouseSettings, os.environ).password
-    serve(path, host, port, password, ready_file)
+    serve(path, host, port, password, ready_file, functions)
 
 
 def registry(

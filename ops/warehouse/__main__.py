@@ -36,6 +36,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--host", default="127.0.0.1", help="where to listen (%(default)s)")
     parser.add_argument("--port", type=int, default=8123, help="0: a free one (%(default)s)")
     parser.add_argument("--ready-file", type=Path, help="gets the URL once the server answers")
+    parser.add_argument("--functions", type=Path, help="a folder of `millstream sql-functions`")
     return parser.parse_args(argv)
 
 
@@ -53,6 +54,7 @@ def main(argv: list[str] | None = None) -> int:
             arguments.port,
             SecretStr(password) if password is not None else None,
             arguments.ready_file,
+            arguments.functions,
         )
     except OperatorNeeded as error:
         logging.getLogger("ops.warehouse").error("%s", error)

@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any, Final
 from xml.sax.saxutils import escape
 
+from millstream.functions.config import CONFIG_FILE, SCRIPTS
+
 GRANTED: Final = (
     "CHECK, SHOW, SELECT, INSERT, ALTER, CREATE, DROP, UNDROP TABLE, TRUNCATE, OPTIMIZE, "
     "KILL QUERY, MOVE PARTITION BETWEEN SHARDS, SYSTEM FLUSH, SYSTEM MERGES, SYSTEM TTL MERGES, "
@@ -39,16 +41,27 @@ _USERS = f"""\
 """
 
 
-def write_config(folder: Path) -> Path:
-    """Write the engine's configuration into `folder` and return the path for ``config-file``."""
+def write_config(folder: Path, functions: Path | None = None) -> Path:
+    """Write the engine's configuration into `folder` and return the path for ``config-file``.
+
+    functions: a folder of `millstream sql-functions`, whose scripts the engine may start.
+    """
     users = folder / "users.xml"
     users.write_text(_USERS, encoding="utf-8")
     config = folder / "config.xml"
     nowhere = escape(str(folder / "none"))
+    scripts, own = nowhere, ""
+    if functions is not None:
+        scripts = escape(str(functions / SCRIPTS))
+        described = escape(str(functions / CONFIG_FILE))
+        own = (
+            "<user_defined_executable_functions_config>"
+            f"{described}</user_defined_executable_functions_config>"
+        )
     config.write_text(
         f"<clickhouse><users_config>{escape(str(users))}</users_config>"
         f"<user_files_path>{nowhere}/</user_files_path>"
-        f"<user_scripts_path>{nowhere}/</user_scripts_path></clickhouse>\n",
+        f"<user_scripts_path>{scripts}/</user_scripts_path>{own}</clickhouse>\n",
         encoding="utf-8",
     )
     return config

@@ -24,6 +24,7 @@ from uuid import uuid4
 from chdb import _chdb
 
 from millstream.errors import OperatorNeeded
+from millstream.functions.config import CONFIG_FILE
 from ops.warehouse import sql
 from ops.warehouse.access import plain_default, write_config
 from ops.warehouse.errors import Code, failure, from_engine
@@ -66,11 +67,15 @@ class Plan:
 class Warehouse:
     """The embedded database at one path.
 
+    functions: a folder of `millstream sql-functions`; None: no query starts a program.
     Raises OperatorNeeded when the path cannot be opened, the usual reason being another process
-    that has it open.
+    that has it open, or where the folder has no functions.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, functions: Path | None = None) -> None:
+        if functions is not None and not (functions / CONFIG_FILE).is_file():
+            problem = f"{functions} holds no functions: {CONFIG_FILE} is missing"
+            raise OperatorNeeded(problem, "Write them: millstream sql-functions STREAM.TOML")
         self.path = path.absolute()
         if re.search(r"[?&%#=]", str(self.path)):
             problem = f"The warehouse's path {self.path} has one of ? & % # = in it"
@@ -82,7 +87,8 @@ class Warehouse:
             # Pipes that a killed predecessor left behind go too.
             shutil.rmtree(self.scratch, ignore_errors=True)
             self.scratch.mkdir(mode=0o700)
-            self._address = f"{self.path}?config-file={write_config(self.scratch)}"
+            config = write_config(self.scratch, functions and functions.absolute())
+            self._address = f"{self.path}?config-file={config}"
             self._root = self._connect()
             plain_default(self._root)
         except OSError as error:

@@ -36,12 +36,13 @@ def serve(
     port: int = 8123,
     password: SecretStr | None = None,
     ready_file: Path | None = None,
+    functions: Path | None = None,
 ) -> None:
     """Serve the embedded ClickHouse at `path` until SIGTERM or SIGINT; call it in the main thread.
 
     path: the database's folder, made if missing. host: where to listen; anywhere but loopback needs
     a password. port: 0 takes a free one. ready_file: gets the server's URL when it answers, in one
-    step, and is removed at the end.
+    step, and is removed at the end. functions: see Warehouse.
 
     Raises OperatorNeeded: no password though others can reach the server, the port is taken, the
     folder cannot be used, or another process has it open.
@@ -55,7 +56,7 @@ def serve(
         raise OperatorNeeded(problem, "Set a password, or listen on 127.0.0.1")
     listener = _listen(host, port)
     try:
-        warehouse = Warehouse(path)
+        warehouse = Warehouse(path, functions)
         config = uvicorn.Config(
             make_app(warehouse, password),
             log_config=None,
