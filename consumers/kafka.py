@@ -106,7 +106,7 @@ def consumer_config(
         config |= {
             "partition.assignment.strategy": "cooperative-sticky",
             "session.timeout.ms": settings.session_timeout_ms,
-            "heartbeat.interval.ms": min(3_000, settings.session_timeout_ms // 3),
+            "heartbeat.interval.ms": min(1_000, settings.session_timeout_ms // 3),
         }
     else:  # session and heartbeat are the broker's to say
         config["group.remote.assignor"] = "uniform"
