@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
+from typing import Final
 
 from consumers.lineups import releasable
 from consumers.registry import Registry
@@ -21,6 +22,8 @@ from millstream.settings import KafkaSettings
 from millstream.stream import Stream
 
 LOOK_S = 0.1
+ROLLED_BACK: Final = "rolled_back"
+"""Tag of a version that was the champion and did worse than the one before it: why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +46,18 @@ def release(
     registry: Registry,
     models: ModelRegistry,
     wanted: Wanted,
+    *,
+    again: bool = False,
 ) -> Release:
     """Write the release, once every model of it was fetched and found fit to answer.
 
-    The same `wanted.id` again gives the release that was written. Raises BundleInvalid without the
-    passport that the stream asks for, ContractMismatch where it does not fit, OperatorNeeded
+    The same `wanted.id` again gives the release that was written. again: a version that was rolled
+    back may answer once more. Raises BundleInvalid without the passport that the stream asks for,
+    or where the version was rolled back, ContractMismatch where it does not fit, OperatorNeeded
     without the topic, DependencyUnavailable where Kafka, the registry or the store is away.
     """
+    if wanted.model is not None and wanted.canary_share != 0:
+        _forgive(models, wanted.model) if again else _require_not_rolled_back(models, wanted.model)
     for model in (*(() if wanted.model is None else (wanted.model,)), *wanted.shadows):
         releasable(stream, model)
     base = own_reference(stream, models)
@@ -70,6 +78,26 @@ def roll_back(
     return publish_release(
         stream, kafka, registry, lambda known: rollback(known, stream.name, base, wanted)
     )
+
+
+def _require_not_rolled_back(models: ModelRegistry, model: ModelReference) -> None:
+    why = _rolled_back(models, model)
+    if why:
+        raise BundleInvalid(
+            f"{model.label} was rolled back: it did worse than the champion before it ({why})",
+            "Release another version, or this one all the same: millstream release --again",
+        )
+
+
+def _forgive(models: ModelRegistry, model: ModelReference) -> None:
+    if _rolled_back(models, model):
+        models.tag(model.name, model.version, ROLLED_BACK, "")
+
+
+def _rolled_back(models: ModelRegistry, model: ModelReference) -> str:
+    """Why this version was; empty where it was not, or the registry does not know it."""
+    known = (each for each in models.versions(model.name) if each.reference.means(model))
+    return next((each.tags.get(ROLLED_BACK, "") for each in known), "")
 
 
 def own_reference(stream: Stream, models: ModelRegistry) -> ModelReference | None:
@@ -127,12 +155,3 @@ def progress_of(timeline: Timeline, wanted: Release, partitions: int) -> Progres
         tuple(p for p in range(partitions) if p not in done),
         tuple(f for f in timeline.failures if f.release.id == wanted.id),
     )
-
-
-def models_of(timeline: Timeline) -> list[ModelReference]:
-    """Every model that any release names, each once."""
-    found: dict[tuple[str, str], ModelReference] = {}
-    for each in timeline.releases:
-        for model in each.models:
-            found.setdefault((model.label, model.digest), model)
-    return list(found.values())

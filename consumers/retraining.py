@@ -10,18 +10,20 @@ from pathlib import Path
 
 from consumers.instruments import current
 from consumers.model_registry import open_registry
+from consumers.probation import tended
 from consumers.registry import Registry
 from consumers.retrainer import Retrainer
 from consumers.retraining_log import Journal
+from consumers.retraining_models import Parts
 from consumers.retraining_seen import SeenSteps
-from consumers.retraining_steps import Parts, StreamSteps
+from consumers.retraining_steps import StreamSteps
 from consumers.warehouse import Warehouse
 from millstream.retraining.stages import Attempt, Trigger
 from millstream.retraining.triggers import Fired, Triggers
 from millstream.settings import KafkaSettings, RegistrySettings, WarehouseSettings
 from millstream.stream import Stream
 
-TOPICS = ("labelled", "incidents", "releases", "retraining")
+TOPICS = ("labelled", "incidents", "releases", "retraining", "decisions")
 
 _log = logging.getLogger(__name__)
 
@@ -35,7 +37,8 @@ def run_retrainer(
     ready: Callable[[Retrainer], None] = lambda _: None,
     once: str | None = None,
 ) -> Attempt | None:
-    """Retrain the stream until stopped; or once, for this reason: then the attempt that ended.
+    """Retrain the stream until stopped; or once, for this reason: then the attempt that ended, or
+    that was stopped.
 
     An attempt that is under way is gone on with first. Raises OperatorNeeded before anything where
     a part is missing, ClientLost where another retrainer of the stream has taken over.
@@ -58,12 +61,15 @@ def run_retrainer(
         )
         ready(retrainer)
         if once is None:
-            retrainer.run(stop)
+            with tended(stream, kafka, registry, warehouse) as tend:
+                retrainer.run(stop, tend)
             return None
         under_way = journal.log.open
         if under_way is not None:
             _log.info("retraining %d is under way: it comes first", under_way.number)
-            retrainer.finish(under_way, stop)
+            under_way = retrainer.finish(under_way, stop)
+            if stop.is_set():
+                return under_way
         return retrainer.finish(retrainer.begin(Fired(Trigger.MANUAL, once)), stop)
     finally:
         steps.close()

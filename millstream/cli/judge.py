@@ -11,14 +11,17 @@ import typer
 
 from millstream.cli.options import (
     Kafka,
+    ReadyFile,
     RegistryUrl,
     StreamPath,
     WarehouseUrl,
     kafka_settings,
     registry_settings,
+    start,
     warehouse_settings,
 )
 from millstream.cli.tail import printable
+from millstream.errors import SettingsInvalid
 
 
 def judge(  # noqa: PLR0913, PLR0917 - one parameter for each option
@@ -36,6 +39,11 @@ def judge(  # noqa: PLR0913, PLR0917 - one parameter for each option
     ] = True,
     as_json: Annotated[bool, typer.Option("--json", help="JSON: one object a line.")] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False,
+    watch: Annotated[
+        bool,
+        typer.Option("--watch", help="Judge each new champion until stopped; roll back by itself."),
+    ] = False,
+    ready_file: ReadyFile = None,
     warehouse: WarehouseUrl = None,
     kafka: Kafka = None,
     registry: RegistryUrl = None,
@@ -46,10 +54,18 @@ def judge(  # noqa: PLR0913, PLR0917 - one parameter for each option
     often as one likes, and passes them through the gates of [judge], [fairness] and [costs]. It
     decides, and writes down why; it releases nothing.
 
+    With --watch it runs until stopped, and does release: the champion before scores beside each new
+    one, until it is shown that the new one is better, or worse: then the one before answers again.
+    A retrainer that runs does the same.
+
     Ends with 0, or with 1 if a new champion is to be rolled back.
 
     Example: millstream judge examples/loans/stream.toml --no-record
     """
+    if watch:
+        _watch(path, kafka, registry, warehouse, ready_file)
+        return
+
     from consumers.judge import contests, decide, publish, require_contest
     from consumers.registry import Registry
     from consumers.warehouse import Warehouse
@@ -78,3 +94,27 @@ def judge(  # noqa: PLR0913, PLR0917 - one parameter for each option
         publish(stream, kafka_settings(kafka), Registry(registry_settings(registry)), records)
     rolled = any(each.verdict is Verdict.ROLL_BACK for each in decisions)
     raise typer.Exit(1 if rolled else 0)
+
+
+def _watch(
+    path: Path,
+    kafka: str | None,
+    registry: str | None,
+    warehouse: str | None,
+    ready_file: Path | None,
+) -> None:
+    from consumers.probation import run_probations
+
+    given = start(path, kafka, registry, ready_file)
+    if not given.stream.judge.probation:
+        raise SettingsInvalid(
+            f"[judge] probation of {path} is off", "Set probation = true, or leave --watch out"
+        )
+    run_probations(
+        given.stream,
+        given.kafka,
+        given.registry,
+        warehouse_settings(warehouse),
+        given.stop,
+        given.ready,
+    )

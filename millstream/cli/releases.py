@@ -55,6 +55,9 @@ def release(  # noqa: PLR0913, PLR0917 - one parameter for each option
     at_offsets: Annotated[
         str | None, typer.Option(help="From these offsets on, one a partition: 812,790,801.")
     ] = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="Even a version that was rolled back by itself.")
+    ] = False,
     reason: Reason = "",
     wait: Wait = False,
     wait_s: WaitS = 60.0,
@@ -89,7 +92,7 @@ def release(  # noqa: PLR0913, PLR0917 - one parameter for each option
         shadows=tuple(resolve(models, text) for text in shadow or ()),
         effective=_effective(at_time, at_offsets, stream.serving.partitions),
     )
-    made = releasing.release(stream, brokers, client, models, wanted)
+    made = releasing.release(stream, brokers, client, models, wanted, again=again)
     typer.echo(_line(made))
     if wait:
         _await(stream, brokers, client, made, wait_s)
