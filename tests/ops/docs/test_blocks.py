@@ -63,7 +63,7 @@ def commands_of(block: Block) -> Iterator[list[str]]:
     for line in text.splitlines():
         words = re.sub(r"^\$ ", "", line.strip())
         words = re.sub(r"^(?:[A-Z_]+=\S+ +)+", "", words)
-        if words.startswith("millstream "):
+        if re.match(r"millstream [a-z]", words):
             split = shlex.split(words, comments=True)[1:]
             ends = [at for at, word in enumerate(split) if word in END_OF_COMMAND]
             yield split[: ends[0]] if ends else split
@@ -72,7 +72,7 @@ def commands_of(block: Block) -> Iterator[list[str]]:
 CALLS = [
     pytest.param(words, id=f"{block.place} {' '.join(words[:2])}")
     for block in ALL
-    if block.language in ("sh", "console")
+    if block.language in ("sh", "console", "")
     for words in commands_of(block)
 ]
 
