@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -30,6 +31,7 @@ from millstream.warehouse.ddl import (
     migrations,
     pending,
 )
+from millstream.warehouse.views import column_comments, keeping, views
 
 CLICKHOUSE = "ClickHouse"
 INSERT_SETTINGS = {
@@ -52,6 +54,7 @@ _ASK_OPERATOR = {
     497: "the user lacks a right; grant it",
     516: "user or password is wrong; set MILLSTREAM_WAREHOUSE_USERNAME and _PASSWORD",
 }
+_PIECE_BYTES = 1 << 18
 T = TypeVar("T")
 
 
@@ -67,8 +70,9 @@ class Found:
 class Warehouse:
     """A ClickHouse that was reached. Errors are ours; see `translate`."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, *, is_embedded: bool = False) -> None:
         self._client = client
+        self._is_embedded = is_embedded
 
     @classmethod
     def connect(cls, settings: WarehouseSettings) -> Warehouse:
@@ -88,7 +92,7 @@ class Warehouse:
         if kind == "chdb":
             folder = Path(path).expanduser()
             folder.parent.mkdir(parents=True, exist_ok=True)
-            return cls(_open(folder))
+            return cls(_open(folder), is_embedded=True)
         host, port = _address(settings.url)
         secret = settings.password
         return cls(
@@ -137,6 +141,36 @@ class Warehouse:
     def command(self, sql: str) -> None:
         """A statement without rows."""
         _ask(lambda: self._client.command(sql))
+
+    def enter(self, database: str, *, may_write: bool) -> None:
+        """Statements are about this database from now on; they change nothing unless they may."""
+        self._client.database = database
+        self.query("SELECT 1")  # chDB enters with the next statement, and may not once read-only
+        if may_write:
+            return
+        if self._is_embedded:
+            self.command("SET readonly = 2")
+        else:
+            _ask(lambda: self._client.set_client_setting("readonly", "2"))
+
+    def text(
+        self, sql: str, form: str | None, parameters: Mapping[str, str], settings: Mapping[str, Any]
+    ) -> Iterator[bytes]:
+        """The answer to a person's statement in a format of ClickHouse's, piece by piece; None: a
+        statement without rows. Raises OperatorNeeded with ClickHouse's own words where it refuses
+        the statement, and DependencyUnavailable."""
+        bound = dict(parameters) or None
+        try:
+            if form is None:
+                self._client.command(sql, parameters=bound, settings=dict(settings))
+                return
+            with self._client.raw_stream(
+                sql, parameters=bound, settings=dict(settings), fmt=form
+            ) as answer:
+                while piece := answer.read(_PIECE_BYTES):
+                    yield piece
+        except ClickHouseError as why:
+            raise _refused(why) from why
 
     def insert(self, database: str, table: str, rows: pa.Table, token: str) -> None:
         """Insert as one part under a deduplication token. An error says nothing of what landed."""
@@ -228,6 +262,14 @@ def migrate(warehouse: Warehouse, stream: Stream) -> list[str]:
         warehouse.command(statement)
     for statement in column_defaults(stream, _columns(warehouse, stream, "default_expression")):
         warehouse.command(statement)
+    for statement in column_comments(stream, _columns(warehouse, stream, "comment")):
+        warehouse.command(statement)
+    engines = warehouse.query(
+        "SELECT name, engine_full FROM system.tables WHERE database = {name:String}",
+        name=stream.name,
+    )
+    for statement in (*keeping(stream, dict(engines)), *views(stream)):
+        warehouse.command(statement)
     return [step.name for step in steps]
 
 
@@ -252,7 +294,7 @@ def require_tables(
 
 
 def _columns(warehouse: Warehouse, stream: Stream, what: str) -> dict[str, str]:
-    """Column of `events` -> its `type` or `default_expression`, as ClickHouse has it."""
+    """Column of `events` -> its `type`, `comment` or `default_expression`, as ClickHouse has it."""
     return dict(
         warehouse.query(
             f"SELECT name, {what} FROM system.columns "
@@ -284,6 +326,16 @@ def translate(error: ClickHouseError) -> MillstreamError:
     if isinstance(error, ProgrammingError):
         return OperatorNeeded(f"ClickHouse: {text}", "Run `millstream check` on the stream")
     return DependencyUnavailable(CLICKHOUSE, text)
+
+
+def _refused(error: ClickHouseError) -> MillstreamError:
+    """An error of a person's own statement: what ClickHouse says of it, without its version."""
+    code = getattr(error, "code", None)
+    if code is None or code in _ASK_OPERATOR.keys() - {16, 53, 60, 81}:
+        return translate(error)
+    text = " ".join(str(error).split())
+    text = re.sub(r"^.*?(?=Code: \d+)|\(version [^)]*\)|\(for url [^)]*\)", "", text).strip()
+    return OperatorNeeded(f"ClickHouse: {text[:1000]}", "Mend the statement")
 
 
 def broken(block: Block, look: Look) -> InvariantBroken:

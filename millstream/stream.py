@@ -13,6 +13,7 @@ from millstream.drift.rivers import RiverTable
 from millstream.errors import StreamInvalid
 from millstream.retraining.table import RetrainTable
 from millstream.toml import nearest, parse, read_toml
+from millstream.warehouse.table import WarehouseTable
 
 LabelKind = Literal["binary", "multiclass", "regression"]
 Guarantee = Literal["exactly_once", "at_least_once"]
@@ -287,6 +288,7 @@ class Stream(_Table):
     retrain: RetrainTable = RetrainTable()
     privacy: PrivacyTable = PrivacyTable()
     alerts: AlertsTable = AlertsTable()
+    warehouse: WarehouseTable = WarehouseTable()
     _path: Path = PrivateAttr()
     _schema: EventSchema = PrivateAttr()
 

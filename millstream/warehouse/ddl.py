@@ -39,7 +39,7 @@ _WIDER = {
 _LITERALS: dict[str, Callable[[Any], str]] = {
     "timestamp-millis": lambda value: f"fromUnixTimestamp64Milli({int(value)}, 'UTC')",
     "timestamp-micros": lambda value: f"fromUnixTimestamp64Micro({int(value)}, 'UTC')",
-    "string": lambda value: _quoted(str(value)),
+    "string": lambda value: quoted(str(value)),
     "boolean": lambda value: "true" if value else "false",
 } | dict.fromkeys(("int", "long", "float", "double"), repr)
 """Kind or logical type -> a default's text in SQL."""
@@ -64,8 +64,11 @@ def bookkeeping(database: str) -> tuple[str, ...]:
     """What must exist before the first migration."""
     return (
         f"CREATE DATABASE IF NOT EXISTS {database}",
-        f"CREATE TABLE IF NOT EXISTS {database}.migrations (name String, digest String, "
-        "applied_at DateTime64(3, 'UTC') DEFAULT now64(3)) ENGINE = MergeTree ORDER BY name "
+        f"CREATE TABLE IF NOT EXISTS {database}.migrations ("
+        "name String COMMENT 'Of its file, or event_columns and a digest', "
+        "digest String COMMENT 'sha256 of its statements, 16 digits', "
+        "applied_at DateTime64(3, 'UTC') DEFAULT now64(3) COMMENT 'When it was applied') "
+        "ENGINE = MergeTree ORDER BY name "
         "COMMENT 'Which migrations were applied'",
     )
 
@@ -185,7 +188,7 @@ def _literal(of: AvroType, value: Any) -> str | None:
     if isinstance(of, Union):
         return _literal(of.inner, value)
     if isinstance(of, Enum):
-        return _quoted(str(value))
+        return quoted(str(value))
     if not isinstance(of, Plain):
         return None
     plain = _LITERALS.get(of.logical or of.kind)
@@ -197,13 +200,14 @@ def _event_columns(stream: Stream) -> Migration:
     docs = {f["name"]: f.get("doc", "") for f in json.loads(schema.text)["fields"]}
     statements = [
         f"ALTER TABLE {stream.name}.events ADD COLUMN IF NOT EXISTS `{name}` {kind}"
-        + (f" COMMENT {_quoted(docs[name])}" if docs[name] else "")
+        + (f" COMMENT {quoted(docs[name])}" if docs[name] else "")
         for name, kind in event_columns(stream).items()
     ]
     digest = hashlib.sha256("\n".join(statements).encode()).hexdigest()[:8]
     return Migration(f"event_columns_{digest}", tuple(statements))
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
+    """A string literal of ClickHouse's SQL."""
     escaped = text.replace("\\", "\\\\").replace("'", "\\'")
     return f"'{escaped}'"

@@ -139,7 +139,9 @@ def test_every_statement_may_be_repeated(tmp_path: Path) -> None:
     statements = [s for step in migrations(stream) for s in step.statements]
     for statement in [*statements, *bookkeeping(stream.name)]:
         plain = re.sub(r"--[^\n]*", "", statement)
-        assert "IF NOT EXISTS" in plain or "CREATE OR REPLACE" in plain, statement
+        repeats = ("IF NOT EXISTS", "CREATE OR REPLACE", "MATERIALIZE INDEX IF EXISTS")
+        repeats += ("COMMENT COLUMN IF EXISTS", "MODIFY COMMENT")
+        assert any(words in plain for words in repeats), statement
 
 
 def test_a_docs_quotes_cannot_leave_the_comment(tmp_path: Path) -> None:
@@ -236,9 +238,9 @@ def test_the_tables_have_a_column_for_each_field_of_their_contract() -> None:
 
 
 def test_every_table_of_the_table_of_topics_has_a_migration_of_its_name() -> None:
-    """So that the sink can be asked to do without one."""
+    """So that the sink can be asked to do without one. The views are of all tables."""
     files = {path.stem.partition("_")[2] for path in (SCHEMAS / "clickhouse").glob("*.sql")}
-    assert {topic.table for topic in topic_table().values() if topic.table} == files
+    assert {topic.table for topic in topic_table().values() if topic.table} == files - {"views"}
 
 
 def _coordinate_names() -> set[str]:
