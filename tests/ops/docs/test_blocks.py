@@ -1,9 +1,12 @@
-"""Code in the documentation: commands are understood, SQL is run, Python compiles."""
+"""Code in the documentation: commands are understood, those that need nobody are run; SQL is run;
+Python compiles."""
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,15 +14,17 @@ from typing import Any
 
 import pytest
 from typer.main import get_command
+from typer.testing import CliRunner
 
 from consumers.warehouse import Warehouse, migrate
 from millstream.cli import app
+from millstream.contract.kit import examples
 from millstream.settings import WarehouseSettings
 from millstream.stream import Stream
 from ops.docs.commands import command_pages
 from ops.docs.errors import error_pages
 from ops.docs.pages import ROOT
-from tests.streams import LOANS
+from tests.streams import LOANS, applications, framed
 
 FILES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SQL_RUN_HERE = ("README.md", "docs/site/analyst.md")
@@ -97,6 +102,45 @@ def test_there_are_commands_to_understand() -> None:
     assert len(CALLS) > 60
     with pytest.raises(Exception, match="no-such-option"):
         test_a_command_in_the_documentation_is_understood(["verify", "s.toml", "--no-such-option"])
+
+
+RUNS = [
+    pytest.param(words, id=f"{block.place} {' '.join(words[:2])}")
+    for block in ALL
+    if block.language == "sh"
+    for words in commands_of(block)
+    if words[0] in ("contract", "settings") and not {"--registry", "STREAM.TOML"} & set(words)
+]
+"""Calls that need no broker, no registry and no ClickHouse."""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the pages take for granted: two streams, and records to ask of."""
+    here: Path = tmp_path_factory.mktemp("here")
+    for stream in ("examples/loans", "orders"):
+        (here / stream).mkdir(parents=True)
+        for name in ("stream.toml", "event.v1.avsc"):
+            shutil.copy(LOANS / name, here / stream / name)
+    loans = Stream.load(LOANS / "stream.toml")
+    (here / "events.jsonl").write_text(json.dumps(examples(loans)[0]) + "\n")
+    (here / "captured.bin").write_bytes(framed(applications(1), 7)[0])
+    return here
+
+
+@pytest.mark.parametrize("words", RUNS)
+def test_a_command_that_needs_nobody_runs(
+    words: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it stands on its page, in the order of the pages."""
+    monkeypatch.chdir(folder)
+    ran = CliRunner().invoke(app, words)
+    assert ran.exit_code == 0, ran.output
+
+
+def test_there_are_commands_to_run() -> None:
+    """The test above is not empty."""
+    assert len(RUNS) >= 8
 
 
 @pytest.mark.parametrize(
