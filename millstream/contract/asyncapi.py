@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from millstream.contract.json_schema import json_schema
-from millstream.contract.public import CARRIED, CHANNELS, HEADERS, Channel
+from millstream.contract.public import CARRIED, CHANNELS, HEADERS, REPEATED, Channel
 from millstream.contracts import SCHEMAS, Topic, contract, dead_letter_headers, topic_table
 from millstream.stream import Stream
 
@@ -111,7 +111,7 @@ def _channel(stream: Stream, channel: Channel, topic: Topic, title: str) -> dict
         "address": topic.name(stream.name),
         "title": channel.title if channel.subject else title,
         "summary": channel.summary,
-        "description": f"Key: {channel.key} Order: {channel.order} Delivery: {channel.guarantee}",
+        "description": _promised(stream, channel),
         "messages": {title: {"$ref": f"#/components/messages/{title}"}},
         "bindings": {
             "kafka": {
@@ -123,6 +123,21 @@ def _channel(stream: Stream, channel: Channel, topic: Topic, title: str) -> dict
         },
         "x-millstream-optional": topic.optional,
     }
+
+
+def _promised(stream: Stream, channel: Channel) -> str:
+    """Key, order and delivery in words; of events also which field is what."""
+    delivery = channel.guarantee
+    if stream.serving.guarantee == "at_least_once" and channel.of_scorer:
+        delivery = REPEATED
+    said = f"Key: {channel.key} Order: {channel.order} Delivery: {delivery}"
+    if channel.kind != "events":
+        return said
+    event = stream.event
+    return (
+        f"{said} Fields: {event.key} is the key, {event.id} the id, {event.time} the event's time. "
+        f"Value and key together have at most {event.bytes_max} bytes."
+    )
 
 
 def _verb(channel: Channel) -> str:

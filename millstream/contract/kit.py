@@ -10,17 +10,20 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 from typing import Any, Final
 
 from millstream.columnar import frame
 from millstream.contract.checker import Checker, Verdict, own_schema
 from millstream.contract.jsonform import JsonWriter, Names, long_bytes
+from millstream.contract.partition import partition_of
 from millstream.contract.refusals import BY_NAME
 from millstream.errors import OperatorNeeded
 from millstream.stream import Stream
 
 SCHEMA_ID: Final = 1
 """The id in the kit's frames: a registry gives another one, so a test replaces these four bytes."""
+PARTITIONS_SHOWN_MAX: Final = 8
 UNKNOWN_ID: Final = 2_147_483_000
 NEW_YEAR_S: Final = 1_704_067_200  # 2024
 _YEAR_2300_S: Final = 10_413_792_000
@@ -172,7 +175,7 @@ def _ticks(stream: Stream) -> int:
 def cases_of(stream: Stream) -> Iterator[Case]:
     """Every case, the ordinary ones first."""
     writer = JsonWriter(json.loads(stream.schema_of_event.text))
-    for case in (*_sound(stream), *_not_allowed(stream)):
+    for case in (*_sound(stream), *_of_each_partition(stream), *_not_allowed(stream)):
         name, about, record = case
         yield Case(name, about, frame(SCHEMA_ID) + writer.body(record), record)
     yield from _damaged(stream, writer)
@@ -194,6 +197,21 @@ def _sound(stream: Stream) -> Iterator[tuple[str, str, dict[str, Any]]]:
     for number, year, seconds in ((5, "1900", -2_208_988_800), (6, "2299", _YEAR_2300_S - 1)):
         record = record_of(stream, number) | {stream.event.time: seconds * _ticks(stream)}
         yield f"year_{year}", f"a time at the end of what is allowed: {year}", record
+
+
+def _of_each_partition(stream: Stream) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Events whose keys land on different partitions: the hash is right where all of them fit."""
+    key, partitions = stream.event.key, stream.serving.partitions
+    if stream.schema_of_event.fields[key].type != "string":
+        return
+    for wanted in range(min(partitions, PARTITIONS_SHOWN_MAX)):
+        text = next(
+            text
+            for text in map("key-{}".format, count(1))
+            if partition_of(text.encode(), partitions) == wanted
+        )
+        about = f"a key that lands on partition {wanted} of {partitions}"
+        yield f"partition_{wanted}", about, record_of(stream, wanted) | {key: text}
 
 
 def _not_allowed(stream: Stream) -> Iterator[tuple[str, str, dict[str, Any]]]:

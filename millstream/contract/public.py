@@ -28,8 +28,18 @@ class Channel:
     order: str
     guarantee: str
 
+    @property
+    def of_scorer(self) -> bool:
+        """Whether a scorer writes it: then the stream's guarantee is how often a record comes."""
+        return self.kind in ("predictions", "dead_letters", "shadows")
+
 
 _ONCE: Final = "Exactly once under isolation.level read_committed."
+REPEATED: Final = (
+    "At least once: after a crash a record may come again; source_topic, source_partition and "
+    "source_offset tell which event it is of."
+)
+"""Of what a scorer writes, where the stream's guarantee is at_least_once."""
 _ONCE_OR_MORE: Final = (
     "Exactly once from a writer that was not killed; a repeat has the same id and says the same."
 )

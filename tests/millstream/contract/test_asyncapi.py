@@ -114,6 +114,15 @@ def test_it_says_how_often_an_event_is_answered(tmp_path: Path) -> None:
     """As stream.toml guarantees."""
     stream = shop(tmp_path)
     assert "exactly once" in document(stream)["info"]["description"]
+    assert "Exactly once" in document(stream)["channels"]["predictions"]["description"]
     file = tmp_path / "stream.toml"
     file.write_text(file.read_text() + '[serving]\nguarantee = "at_least_once"\n')
-    assert "at least once" in document(Stream.load(file))["info"]["description"]
+    made = document(Stream.load(file))
+    assert "at least once" in made["info"]["description"]
+    assert "Exactly once" not in made["channels"]["predictions"]["description"]
+
+
+def test_it_says_which_field_is_what(loans: dict[str, Any]) -> None:
+    """Key, id and time of an event."""
+    said = loans["channels"]["events"]["description"]
+    assert "applicant is the key, application_id the id, applied_at the event's time" in said

@@ -18,7 +18,8 @@ from millstream.stream import Stream
 from tests.millstream.contract.schemas import EVERYTHING, shop
 from tests.streams import LOANS
 
-SCORED = {"ordinary", "another", "least", "most", "nulls", "year_1900", "year_2299"}
+PARTITIONS = {f"partition_{number}" for number in range(4)}
+SCORED = PARTITIONS | {"ordinary", "another", "least", "most", "nulls", "year_1900", "year_2299"}
 EXPECTED = {
     "id_empty": "bad_id",
     "id_too_long": "bad_id",
@@ -61,6 +62,12 @@ def test_each_case_has_the_verdict_that_its_name_says(stream: Stream) -> None:
             assert case["stage"] == BY_NAME[case["error"]].stage
             assert case["mend"] == BY_NAME[case["error"]].mend
             assert case["reason"]
+
+
+def test_there_is_a_key_for_each_partition(stream: Stream) -> None:
+    """Whoever hashes otherwise finds out."""
+    found = {case["name"]: case.get("partition") for case in kit(stream)["cases"]}
+    assert {name: found[name] for name in PARTITIONS} == {f"partition_{n}": n for n in range(4)}
 
 
 def test_a_schema_with_every_type_has_every_case(tmp_path: Path) -> None:
