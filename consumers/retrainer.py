@@ -32,8 +32,8 @@ from millstream.retraining.triggers import Fired, Opened, Readings, Triggers
 LOOK_S: Final = 1.0
 """Between two looks for a reason, or at what people ask for."""
 WAIT_S: Final = 3.0
-"""Between two looks at a stage that waits. Too low asks ClickHouse for nothing; too high is late.
-"""
+"""Between two looks at a stage that waits, or at the readings. Too low asks ClickHouse for nothing;
+too high is late."""
 BACKOFF_S_MAX: Final = 30.0
 
 _log = logging.getLogger(__name__)
@@ -110,7 +110,7 @@ class Retrainer:
         self._now_us = now_us
         self._said_by = said_by
         self._mine: tuple[str, Stage] | None = None  # what this process has started
-        self._waits_us: int | None = None  # when that was looked at, and waited
+        self._waits_us: int | None = None  # when that, or the readings, came to nothing
         self._fired: Fired | None = None  # what has no attempt yet
         triggers.recover(journal.log.attempts)
 
@@ -127,7 +127,9 @@ class Retrainer:
             self._open(replace(asked[0], number=number))
             return True
         # what has fired does not fire again: it is kept until its attempt is on the log
-        self._fired = self._fired or self._triggers.fire(self._steps.readings())
+        if self._fired is None and not self._soon():
+            self._fired = self._triggers.fire(self._steps.readings())
+            self._waits_us = self._now_us()
         if self._fired is None:
             return False
         self.begin(self._fired)
@@ -178,6 +180,10 @@ class Retrainer:
                 wait_s = min(2.0 * wait_s, BACKOFF_S_MAX)
         return False
 
+    def _soon(self) -> bool:
+        """Whether it was looked at just now, and came to nothing."""
+        return self._waits_us is not None and self._now_us() - self._waits_us < WAIT_S * 1e6
+
     def _hear(self) -> None:
         for incident in self._steps.incidents():
             self._triggers.opened(incident)
@@ -191,7 +197,7 @@ class Retrainer:
             facts = {"incidents": [each.id for each in about], "since_us": since_us}
         made = self._start(attempt, Stage.COLLECT, facts)
         self._triggers.told(about)
-        self._fired = None
+        self._fired = self._waits_us = None
         return made
 
     def _advance(self, attempt: Attempt) -> bool:
@@ -204,7 +210,7 @@ class Retrainer:
             )
         if self._mine != (attempt.id, stage):
             attempt = self._start(attempt, stage, attempt.begun if attempt.running else {})
-        elif self._waits_us is not None and self._now_us() - self._waits_us < WAIT_S * 1e6:
+        elif self._soon():
             return False
         self._waits_us = None
         try:
