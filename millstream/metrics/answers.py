@@ -24,7 +24,9 @@ def count_answers(
     made: its parts. budget_us: how old an event may be then and be in time.
     """
     published = records.timestamps_us
-    waited_us = now_us - published[published >= 0]
+    if len(published) and published.min() < 0:  # some have no time
+        published = published[published >= 0]
+    waited_us = now_us - published
     if len(waited_us):
         np.maximum(waited_us, 0, out=waited_us)
         store.observe_all("millstream_event_latency_seconds", waited_us / 1e6)

@@ -1,6 +1,7 @@
 """`python -m ops.bench.metrics`: what being watched costs a scorer, in pairs on a real broker.
 
-Each round runs the same events through `millstream score` three times: not observed, with metrics
+First CPU time of the instruments themselves (watched.py), which others' load hardly moves. Then
+rounds: each runs the same events through `millstream score` three times: not observed, with metrics
 that are read every second, and with traces to a collector as well; every second round backwards.
 A ratio is of one round. The collector is a server in this process, so its work is in the machine's
 share that the scorer does not have: the CPU an event, which is the scorer's alone, says what the
@@ -34,6 +35,7 @@ from ops.bench.plan import Trial, alternate
 from ops.bench.results import table
 from ops.bench.session import PARTITIONS, STREAMS
 from ops.bench.throughput import Run, throughput
+from ops.bench.watched import OTHERS, Own, watched
 
 RESULTS: Final = Path(__file__).parent / "results"
 OFF, METRICS, TRACES = "not observed", "metrics", "metrics and traces"
@@ -131,10 +133,16 @@ def observed(mode: str, targets: Path, collector: Collector) -> Iterator[Scraper
             del os.environ[name]
 
 
-def measure(letter: str, events: int, rounds: int, folder: Path) -> list[Measured]:
-    """All rounds. Raises DependencyUnavailable or OperatorNeeded where the ground is missing."""
+def measure(
+    letter: str, events: int, rounds: int, folder: Path
+) -> tuple[list[Own], list[Measured]]:
+    """The instruments' own time in each mode, and all rounds.
+
+    Raises DependencyUnavailable or OperatorNeeded where the ground is missing.
+    """
     subject = SUBJECTS[letter]
     write_stream(subject, STREAMS / subject.stream, subject.stream, PARTITIONS)
+    own: list[Own] = []
     found: list[Measured] = []
     collector = Collector()
     try:
@@ -142,6 +150,10 @@ def measure(letter: str, events: int, rounds: int, folder: Path) -> list[Measure
             arena = Arena(ground, folder / "runs", STREAMS)
             course = arena.course(letter)
             ground.publish(course.events, subject.shape, events, lambda _: None)
+            for mode in MODES[1:]:
+                with observed(mode, folder / f"targets-{MODES.index(mode)}", collector):
+                    own.append(watched(arena, course, events, mode))
+                sys.stderr.write(f"{own[-1]}\n")
             for number, mode in alternate(MODES, rounds):
                 targets = folder / f"targets-{number}-{MODES.index(mode)}"
                 before = collector.requests
@@ -152,7 +164,7 @@ def measure(letter: str, events: int, rounds: int, folder: Path) -> list[Measure
                 sys.stderr.write(f"{found[-1]}\n")
     finally:
         collector.close()
-    return found
+    return own, found
 
 
 def _measured(mode: str, number: int, run: Run, scraper: Scraper | None, requests: int) -> Measured:
@@ -178,7 +190,9 @@ def ratios(found: Sequence[Measured], mode: str, name: str) -> list[float]:
     return [own[number] / off[number] for number in sorted(own)]
 
 
-def markdown(found: Sequence[Measured], letter: str, events: int, began: datetime) -> str:
+def markdown(
+    own: Sequence[Own], found: Sequence[Measured], letter: str, events: int, began: datetime
+) -> str:
     """The report."""
     machine = describe()
     rounds = max(each.round for each in found)
@@ -193,19 +207,36 @@ def markdown(found: Sequence[Measured], letter: str, events: int, began: datetim
     ]
     rows = []
     for mode in MODES:
-        own = [each for each in found if each.mode == mode]
+        mine = [each for each in found if each.mode == mode]
         rows.append(
             [
                 mode,
-                f"{median(each.rate for each in own):,.0f}",
+                f"{median(each.rate for each in mine):,.0f}",
                 _spread(ratios(found, mode, "rate")),
-                f"{median(each.program_us for each in own):.3f}",
+                f"{median(each.program_us for each in mine):.3f}",
                 _spread(ratios(found, mode, "program_us")),
-                f"{median(each.scrapes for each in own):g}",
+                f"{median(each.scrapes for each in mine):g}",
             ]
         )
     names = ["", "events/s", "ratio", "scorer's CPU µs/event", "ratio", "readings of /metrics"]
-    return "\n\n".join([*head, table(names, rows)]) + "\n"
+    return "\n\n".join([*head[:2], *_own(own, events), *head[2:], table(names, rows)]) + "\n"
+
+
+def _own(own: Sequence[Own], events: int) -> Iterator[str]:
+    yield "## CPU time of the instruments themselves"
+    for each in own:
+        rows = [
+            [p.name, f"{p.us:.4f}", f"{p.us / each.process_us:.2%}", f"{p.calls:,}"]
+            for p in sorted(each.places, key=lambda p: -p.us)
+        ]
+        yield f"### {each.mode}: {each.process_us:.3f} µs an event, the whole process"
+        yield table(["", "µs/event", "share of the process", "calls"], rows)
+        reading = [p for p in each.places if p.name == OTHERS[0][0]]
+        yield (
+            f"**All but readings of /metrics: {each.share():.2%} of the process's CPU.** "
+            + "".join(f"A reading takes {p.us * events / p.calls / 1000:.1f} ms." for p in reading)
+        )
+    yield "## Rounds"
 
 
 def _spread(values: Sequence[float]) -> str:
@@ -221,12 +252,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = parser.parse_args(argv)
     began = datetime.now(UTC)
     with tempfile.TemporaryDirectory(prefix="millstream-bench-") as folder:
-        found = measure(given.subject, given.events, given.rounds, Path(folder))
-    text = plain(markdown(found, given.subject, given.events, began))
+        own, found = measure(given.subject, given.events, given.rounds, Path(folder))
+    text = plain(markdown(own, found, given.subject, given.events, began))
     name = f"metrics-{began:%Y-%m-%d-%H%M%S}"
     RESULTS.joinpath(f"{name}.md").write_text(text, "utf-8")
     RESULTS.joinpath(f"{name}.json").write_text(
-        json.dumps([asdict(each) for each in found], indent=1) + "\n", "utf-8"
+        json.dumps([asdict(each) for each in (*own, *found)], indent=1) + "\n", "utf-8"
     )
     sys.stdout.write(text)
     return 0

@@ -6,14 +6,16 @@ import doctest
 import os
 import urllib.request
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
-from ops.bench import metrics
+from ops.bench import metrics, watched
 from ops.bench.metrics import METRICS, MODES, OFF, TRACES, Collector, Measured, markdown, observed
 from ops.bench.plan import Trial
 from ops.bench.throughput import Run
+from ops.bench.watched import LOOP, OTHERS, Own, Place
 
 RUN = Run(Trial("millstream", "b", "exactly_once", 1), rate=5.0, program_us=2.0)
 
@@ -21,17 +23,27 @@ RUN = Run(Trial("millstream", "b", "exactly_once", 1), rate=5.0, program_us=2.0)
 def test_the_examples_hold() -> None:
     """As the docstrings say them."""
     assert doctest.testmod(metrics).failed == 0
+    assert doctest.testmod(watched).failed == 0
+
+
+@pytest.mark.parametrize(("name", "module", "path"), [*LOOP, *OTHERS])
+def test_a_place_that_is_timed_is_there(name: str, module: str, path: str) -> None:
+    """Else its time would be missing from the sum."""
+    owner, _, function = path.partition(".")
+    assert function in vars(getattr(import_module(module), owner)), name
 
 
 def test_each_mode_is_compared_with_its_own_round() -> None:
     """Not with the median of all: others' load moves from round to round."""
-    found = []
+    found: list[Measured] = []
     for number, base in ((1, 100.0), (2, 50.0), (3, 200.0)):
         rates = (base, 0.99 * base, 0.9 * base)
         found += [Measured(m, number, r, 1 / r, 1, 1) for m, r in zip(MODES, rates, strict=True)]
-    text = markdown(found, "b", 10, datetime(2026, 1, 1, tzinfo=UTC))
+    own = [Own(METRICS, 4.0, (Place("a reading of /metrics", 1.0, 5), Place("x", 0.02, 7)))]
+    text = markdown(own, found, "b", 10, datetime(2026, 1, 1, tzinfo=UTC))
     assert "| metrics | 99 | 0.990 (0.990 to 0.990) |" in text
     assert "| metrics and traces | 90 | 0.900 (0.900 to 0.900) |" in text
+    assert "**All but readings of /metrics: 0.50% of the process's CPU.**" in text
 
 
 @pytest.mark.parametrize(("mode", "requests"), [(METRICS, 0), (TRACES, 0)])
