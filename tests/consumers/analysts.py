@@ -203,9 +203,11 @@ def _add_outcome(
     chance = answer["scores"][1] if answer["scores"] else 0.5
     truth = "1" if rng.random() < chance else "0"
     known_at = answer["scored_at"] + int(rng.exponential(3.6e9))
-    same = ("event_id", "key", "score", "scores", "confidence", "model", "model_version")
-    same += ("model_digest", "event_time", "published_at", "scored_at", "source_topic")
-    same += ("source_partition", "source_offset")
+    same = (
+        *("event_id", "key", "score", "scores", "confidence", "model", "model_version"),
+        *("model_digest", "event_time", "published_at", "scored_at", "source_topic"),
+        *("source_partition", "source_offset"),
+    )
     record = {name: answer[name] for name in same} | {
         "id": f"{place[0]}/{place[1]}/1",
         "version": 1,

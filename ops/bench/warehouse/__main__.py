@@ -79,7 +79,7 @@ def main(argv: list[str]) -> int:
         for kind, name, sql, parameters in questions(stream, f"{last:%Y-%m-%d}"):
             found.timed.append(timed(warehouse, kind, name, sql, parameters))
             each = found.timed[-1]
-            say(f"{each.name}: {each.first_s:.3f} s, then {each.s:.3f} s {each.failed}")
+            say(f"{each.name}: {each.s:.3f} s, {each.cpu_s:.3f} of CPU {each.failed}")
     finally:
         warehouse.close()
         if not given.keep:

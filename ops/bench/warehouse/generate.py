@@ -76,8 +76,8 @@ def _inserts(
             yield "labelled", first, end, rows
     for first, end in _chunks(n - amounts.events, n):
         yield "events", first, end, _events(stream, first, end - first, step_us)
-    for table, rows, sql in _small(stream, n, step_us):
-        yield table, 0, rows, sql
+    for table, count, sql in _small(stream, n, step_us):
+        yield table, 0, count, sql
 
 
 def _chunks(first: int, end: int) -> Iterator[tuple[int, int]]:

@@ -26,13 +26,15 @@ BLOCK_ROWS = 150_000
 
 @dataclass(frozen=True, slots=True)
 class Timed:
-    """One question. first_s: the first time it was asked; s: median of the later times. rows: of
-    the answer. failed: what ClickHouse said where it refused."""
+    """One question. first_s: the first time it was asked; s, cpu_s: medians of the later times, by
+    the clock and of all threads. rows: of the answer. failed: what ClickHouse said where it
+    refused."""
 
     name: str
     kind: str
     first_s: float
     s: float
+    cpu_s: float
     rows: int
     failed: str = ""
 
@@ -55,7 +57,9 @@ def questions(stream: Stream, last_day: str) -> list[tuple[str, str, str, dict[s
     """
     since = f"{last_day} 00:00:00"
     scored = f"SELECT * FROM scored_events WHERE published_at >= '{since}'"
-    asked = [("view", name, f"SELECT * FROM {name}", {}) for name in VIEWS]
+    asked: list[tuple[str, str, str, dict[str, str]]] = [
+        ("view", name, f"SELECT * FROM {name}", {}) for name in VIEWS
+    ]
     asked += [
         ("view", "scored_events, the last day", scored, {}),
         ("view", "scored_events, one event", _one_event("scored_events"), {}),
@@ -87,22 +91,25 @@ def timed(
         "max_threads": 2,
         "use_query_cache": 0,
     }
-    seconds, rows = [], 0
+    seconds: list[float] = []
+    busy: list[float] = []
+    rows = 0
     try:
         for _ in range(TRIES):
-            began = time.perf_counter()
+            began, worked = time.perf_counter(), time.process_time()
             for _piece in warehouse.text(sql, "Null", parameters, settings):
                 pass
             seconds.append(time.perf_counter() - began)
+            busy.append(time.process_time() - worked)
             if seconds[0] > 20:
                 break
         counted = f"SELECT count() FROM (\n{sql}\n)"
         body = b"".join(warehouse.text(counted, "TabSeparated", parameters, settings))
         rows = int(body or b"0")
     except MillstreamError as why:
-        return Timed(name, kind, float("nan"), float("nan"), 0, str(why)[:200])
-    later = seconds[1:] or seconds
-    return Timed(name, kind, seconds[0], statistics.median(later), rows)
+        return Timed(name, kind, *[float("nan")] * 3, 0, str(why)[:200])
+    later, works = seconds[1:] or seconds, busy[1:] or busy
+    return Timed(name, kind, seconds[0], statistics.median(later), statistics.median(works), rows)
 
 
 def sizes(warehouse: Warehouse, database: str) -> list[Size]:

@@ -60,14 +60,18 @@ def _markdown(found: Found, now: datetime) -> Iterator[str]:
     yield "## Questions"
     yield (
         "Seconds for the whole answer, thrown away by the engine: the first time, and the median "
-        "of three more. Views that sum are asked about all rows."
+        "of three more, by the clock and of all threads; merges count as well. Views that sum are "
+        "asked about all rows."
     )
     yield table(
-        ["question", "of", "rows", "first, s", "s"],
+        ["question", "of", "rows", "first, s", "s", "CPU, s"],
         [
-            [each.name, each.kind, f"{each.rows:,}", f"{each.first_s:.3f}", f"{each.s:.3f}"]
+            [
+                *(each.name, each.kind, f"{each.rows:,}"),
+                *(f"{x:.3f}" for x in (each.first_s, each.s, each.cpu_s)),
+            ]
             if not each.failed
-            else [each.name, each.kind, "-", "-", each.failed.replace("|", "/")]
+            else [each.name, each.kind, "-", "-", "-", each.failed.replace("|", "/")]
             for each in found.timed
         ],
     )

@@ -107,7 +107,7 @@ def test_clickhouse_connect_selects(served: Served, world: World) -> None:
         rows = client.query(
             "SELECT model_version, sum(labels) FROM performance_by_version_and_day GROUP BY 1"
         ).result_rows
-        assert dict(rows) == counted(world)
+        assert {str(version): int(labels) for version, labels in rows} == counted(world)
         found = client.query(
             "SELECT predicted, confidence FROM scored_events WHERE event_id = {id:String}",
             parameters={"id": "L-5"},
