@@ -366,6 +366,11 @@ class Stream(_Table):
                 f"{self._path}: judge.loss is log_loss, which a regression has not",
                 "Set loss = 'error' or 'squared_error'",
             )
+        if self.label.kind == "regression" and self.retrain.accuracy_min is not None:
+            raise StreamInvalid(
+                f"{self._path}: retrain.accuracy_min is set, and a regression has no accuracy",
+                "Take it off, or ask for a number of your own with retrain.query",
+            )
         for detector in self.watch.detectors:
             if self.label.kind == "regression" and detector.on in ("error", "confidence"):
                 raise StreamInvalid(

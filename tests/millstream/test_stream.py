@@ -214,6 +214,13 @@ def test_what_is_wrong_in_judge_is_named(tmp_path: Path, new: str, said: str) ->
     assert re.search(said, str(_refused(tmp_path, "[model]", new)))
 
 
+def test_a_regression_has_no_accuracy_to_fall(tmp_path: Path) -> None:
+    """A bound of it would never ask for a retraining: it is refused, and what could is named."""
+    text = _TOML.replace('"binary"', '"regression"') + "[retrain]\naccuracy_min = 0.8\n"
+    with pytest.raises(StreamInvalid, match=r"retrain\.accuracy_min .* regression has no accuracy"):
+        Stream.load(_write(tmp_path, text))
+
+
 def test_a_regression_has_no_log_loss(tmp_path: Path) -> None:
     """Its judge compares errors, or squared ones."""
     text = _TOML.replace('"binary"', '"regression"') + '[judge]\nloss = "log_loss"\n'
