@@ -38,8 +38,7 @@ class _Measured:
 
     truth: str | None
     slices: tuple[str, ...]
-    training: Path | None
-    lock: Path | None
+    lineage: Lineage
     curve: bool
 
 
@@ -96,7 +95,7 @@ def make(  # noqa: PLR0913, PLR0917 - a command has as many parameters as option
 
     names = tuple(labels.split(",")) if labels else None
     about = _About(card, stream, name, version, names, positive, threshold)
-    measured = _Measured(truth, tuple(slices or ()), training, lock, curve)
+    measured = _Measured(truth, tuple(slices or ()), _lineage(training, lock), curve)
     table, limits = read_rows(rows), Limits(parity=parity_max, hostile=parity_max)
     if model.endswith(".onnx") or Path(model).is_dir():
         bundle, passport = _from_onnx(Path(model), folder, table, about, measured, limits)
@@ -210,39 +209,29 @@ def _facts(bundle: Bundle, rows: pa.Table, measured: _Measured) -> Facts:
         evaluation = evaluated(bundle, rows, measured.truth, measured.slices)
     return Facts(
         issued=datetime.now(UTC),
-        lineage=_lineage(measured),
+        lineage=measured.lineage,
         evaluation=evaluation,
         clock=time.perf_counter if measured.curve else None,
     )
 
 
-def _lineage(measured: _Measured) -> Lineage:
-    import shutil
-    import subprocess
+def _lineage(training: Path | None, lock: Path | None) -> Lineage:
+    from millstream.models.lineage import Lineage, commit_of, dirty_of
 
-    from millstream.models.lineage import Lineage, commit_of
-
-    commit, dirty, git = commit_of(Path.cwd()), None, shutil.which("git")
-    if commit is not None and git is not None:
-        command = [git, "status", "--porcelain", "--untracked-files=no"]
-        run = subprocess.run(command, capture_output=True, timeout=60, check=False)
-        dirty = bool(run.stdout.strip()) if not run.returncode else None
     return Lineage(
-        files=(_file(measured.training),) if measured.training else (),
-        git_commit=commit,
-        dirty=dirty,
-        lock=_file(measured.lock) if measured.lock else None,
+        files=(_file(training),) if training else (),
+        git_commit=commit_of(Path.cwd()),
+        dirty=dirty_of(Path.cwd()),
+        lock=_file(lock) if lock else None,
     )
 
 
 def _file(path: Path) -> DataFile:
-    """With the md5 that DVC knows it by, where DVC does."""
-    from millstream.models.lineage import DataFile, hash_of
+    """Told from where the command runs; by the md5 that DVC knows it by, where DVC does."""
+    from millstream.training.files import lineage_of
 
-    tracked = path.with_name(path.name + ".dvc")
-    dvc = str(tracked) if tracked.exists() else None
     try:
-        return DataFile(path=str(path), hash=hash_of(path, "md5" if dvc else "sha256"), dvc=dvc)
+        return lineage_of(path, None, Path.cwd())
     except OSError as why:
         raise SettingsInvalid(
             f"{path} cannot be read: {why.strerror}", "Give a readable file"

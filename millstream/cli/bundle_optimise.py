@@ -2,86 +2,171 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from millstream.cli.options import StreamPath
+from millstream.cli.options import StreamPath, WarehouseUrl, time_of, warehouse_settings
 from millstream.errors import SettingsInvalid
 
 if TYPE_CHECKING:
-    from millstream.optimise.variants import Outcome
+    from datetime import datetime
+
+    from millstream.models.bundle import Bundle
+    from millstream.optimise.variants import Logged, Outcome
+    from millstream.stream import Stream
+    from millstream.training.rows import Rows
 
 
-def optimise(  # noqa: PLR0913, PLR0917 - one parameter for each option
+RowsFile = Annotated[
+    Path | None,
+    typer.Argument(metavar="[ROWS]", help="Labelled rows: CSV, JSON lines or Parquet."),
+]
+Into = Annotated[Path, typer.Option(help="Folder for the variants that are let in.")]
+Model = Annotated[
+    str | None,
+    typer.Option(help="A bundle's folder or NAME@VERSION. Else the stream's own bundle."),
+]
+FromLog = Annotated[
+    bool, typer.Option("--logged", help="In place of ROWS: what ClickHouse has of the model.")
+]
+Since = Annotated[
+    str | None, typer.Option(help="With --logged, only events since: ISO 8601, UTC without zone.")
+]
+Until = Annotated[str | None, typer.Option(help="With --logged, only events before.")]
+Limit = Annotated[
+    int, typer.Option(min=100, help="With --logged, at most so many answers, the newest.")
+]
+Forms = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="fp32, fp16, int8, student_logistic_regression, student_mlp, student_lightgbm. "
+        "May be given several times; else all."
+    ),
+]
+Label = Annotated[str, typer.Option(help="The file's column with what was true.")]
+TimeColumn = Annotated[
+    str | None, typer.Option(help="The file's column with the time. Else the event's field.")
+]
+FlipsMax = Annotated[float, typer.Option(min=0, max=1, help="Share of decisions that may flip.")]
+LossMax = Annotated[
+    float, typer.Option(min=0, help="By how much of itself the loss may rise, at worst.")
+]
+Seconds = Annotated[float, typer.Option(min=0.001, max=60, help="Of each timing.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the measures as JSON.")]
+
+
+def optimise(  # noqa: PLR0913 - one parameter for each option
     path: StreamPath,
-    rows: Annotated[
-        Path, typer.Argument(metavar="ROWS", help="Labelled rows: CSV, JSON lines or Parquet.")
-    ],
-    into: Annotated[Path, typer.Option(help="Folder for the variants that are let in.")],
-    form: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="fp32, fp16, int8, student_logistic_regression, student_mlp, student_lightgbm. "
-            "May be given several times; else all."
-        ),
-    ] = None,
-    label: Annotated[str, typer.Option(help="The column with what was true.")] = "label",
-    time_column: Annotated[
-        str | None, typer.Option(help="The column with the time. Else the event's field.")
-    ] = None,
-    flips_max: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of decisions that may flip.")
-    ] = 0.01,
-    loss_max: Annotated[
-        float, typer.Option(min=0, help="By how much of itself the loss may rise, at worst.")
-    ] = 0.01,
-    seconds: Annotated[float, typer.Option(min=0.001, max=60, help="Of each timing.")] = 0.1,
-    json: Annotated[bool, typer.Option("--json", help="Print the measures as JSON.")] = False,
+    rows: RowsFile = None,
+    *,
+    into: Into,
+    model: Model = None,
+    logged: FromLog = False,
+    since: Since = None,
+    until: Until = None,
+    limit: Limit = 200_000,
+    warehouse: WarehouseUrl = None,
+    form: Forms = None,
+    label: Label = "label",
+    time_column: TimeColumn = None,
+    flips_max: FlipsMax = 0.01,
+    loss_max: LossMax = 0.01,
+    seconds: Seconds = 0.1,
+    json: AsJson = False,
 ) -> None:
     """Make cheaper variants of the stream's model, measure each, and keep those that pass.
 
     A network in FP32, FP16 and static INT8 (never dynamic: a row's score would depend on its batch
     mates); and students, smaller models that learn the model's own scores. The oldest 70 % of the
-    rows fix scales and teach, the newest 30 % judge: flipped decisions, loss, batch independence,
-    speed and size. Use one that passes as [serving.overload] cheaper. Needs the extra train.
+    labelled rows fix scales and teach, the newest 30 % judge: flipped decisions, loss, batch
+    independence, speed and size. With --logged the labelled rows come from ClickHouse, and students
+    learn every answer that the model gave before those that judge, labelled or not, as it was
+    published. Use one that passes as [serving.overload] cheaper. Needs the extra train.
 
     Example: millstream bundle optimise stream.toml labelled.csv --into build/cheaper
     """
     import time
     from datetime import UTC, datetime
 
+    from millstream.cli.train import bundle_named
     from millstream.models.bundle import Bundle
     from millstream.optimise.compare import Bench, Gate
     from millstream.optimise.variants import ALL, Order
     from millstream.optimise.variants import optimise as make
     from millstream.stream import Stream
-    from millstream.toml import nearest
-    from millstream.training.files import Columns, rows_of_file
-    from millstream.training.rows import Task
 
-    for name in form or ():
-        if name not in ALL:
-            raise SettingsInvalid(
-                f"--form {name} is none{nearest(name, list(ALL))}", f"Give one of {', '.join(ALL)}"
-            )
+    _require_forms(form or (), ALL)
+    if logged == (rows is not None):
+        raise SettingsInvalid("give either ROWS or --logged", "Name a file, or take ClickHouse's")
     stream = Stream.load(path)
-    own = Bundle.load(stream.bundle_path)
-    columns, task = Columns(label, time_column), Task.of_card(own.card)
-    found = rows_of_file(stream, rows, columns, own.card, task)
-    now = datetime.now(UTC)
-    outcomes = make(
-        own,
-        found,
-        Order(into, now, form or ALL, Gate(flips_max, loss_max)),
-        Bench(time.perf_counter, seconds),
-        lambda name: typer.echo(f"{name} ...", err=True),
-    )
+    with TemporaryDirectory() as folder:
+        named = bundle_named(stream, model, Path(folder)) if model else None
+        own = named or Bundle.load(stream.bundle_path)
+        if rows is not None:
+            found, answers = _from_file(stream, own, rows, (label, time_column)), None
+        else:
+            times = time_of("--since", since), time_of("--until", until)
+            found, answers = _from_warehouse(stream, own, warehouse, (*times, limit))
+        outcomes = make(
+            own,
+            found,
+            Order(into, datetime.now(UTC), form or ALL, Gate(flips_max, loss_max)),
+            Bench(time.perf_counter, seconds),
+            lambda name: typer.echo(f"{name} ...", err=True),
+            answers,
+        )
     if json:
         _print_json(outcomes)
     else:
         _show(outcomes)
+
+
+def _require_forms(asked: Sequence[str], known: Sequence[str]) -> None:
+    from millstream.toml import nearest
+
+    for name in asked:
+        if name not in known:
+            raise SettingsInvalid(
+                f"--form {name} is none{nearest(name, list(known))}",
+                f"Give one of {', '.join(known)}",
+            )
+
+
+def _from_file(stream: Stream, own: Bundle, file: Path, named: tuple[str, str | None]) -> Rows:
+    from millstream.training.files import Columns, rows_of_file
+    from millstream.training.rows import Task
+
+    return rows_of_file(stream, file, Columns(*named), own.card, Task.of_card(own.card))
+
+
+def _from_warehouse(
+    stream: Stream,
+    own: Bundle,
+    url: str | None,
+    which: tuple[datetime | None, datetime | None, int],
+) -> tuple[Rows, Logged]:
+    """Labelled rows, and what the model answered; which: since, until, how many at most."""
+    from dataclasses import replace
+
+    from consumers.logged_rows import read_logged
+    from consumers.training_rows import Wanted, read
+    from consumers.warehouse import Warehouse
+
+    wanted = Wanted(*which)
+    connected = Warehouse.connect(warehouse_settings(url))
+    try:
+        loaded = read(stream, connected, wanted, own.card)
+        answers = read_logged(stream, connected, own, wanted)
+    finally:
+        connected.close()
+    for note in loaded.notes:
+        typer.echo(note, err=True)
+    typer.echo(f"{len(loaded.rows):,} labelled rows, {len(answers.rows):,} answers", err=True)
+    return replace(loaded.rows, task=answers.rows.task), answers
 
 
 def _print_json(outcomes: list[Outcome]) -> None:
@@ -121,8 +206,9 @@ def _show(outcomes: list[Outcome]) -> None:
         )
     Console().print(table)
     for outcome in outcomes:
-        against = outcome.measured.against if outcome.measured else (outcome.note,)
-        for reason in against:
-            typer.echo(f"{outcome.form}: {reason}")
+        against = outcome.measured.against if outcome.measured else ()
+        for reason in (*against, outcome.note):
+            if reason:
+                typer.echo(f"{outcome.form}: {reason}")
         if outcome.folder is not None:
             typer.echo(f"{outcome.form}: wrote {outcome.folder}")

@@ -14,6 +14,7 @@ from millstream.errors import SettingsInvalid
 
 if TYPE_CHECKING:
     from millstream.models.fetching import Progress
+    from millstream.models.reference import ModelReference
     from millstream.models.registry import Entry, ModelRegistry
 
 app = typer.Typer(
@@ -63,14 +64,12 @@ def add(
     """
     tags = dict(_pair(text) for text in tag or [])
     with _opened(path) as registry:
-        known = _versions(registry)
         if bundle.startswith("models:/"):
-            reference = _import(registry, bundle, mlflow, tags)
+            reference, new = _import(registry, bundle, mlflow, tags)
         else:
-            reference = registry.add(Path(bundle), tags)
+            reference, new = _added(registry, Path(bundle), tags)
         if alias is not None:
             registry.set_alias(reference.name, alias, reference.version)
-    new = (reference.name, reference.version) not in known
     typer.echo(f"{reference.label}  {reference.digest}")
     typer.echo("added" if new else "was registered before: it stays as it was, tags too")
     if alias is not None:
@@ -173,7 +172,24 @@ def _opened(path: Path) -> Iterator[ModelRegistry]:
     yield open_registry(Stream.load(path))
 
 
-def _import(registry: ModelRegistry, text: str, mlflow: str | None, tags: dict[str, str]) -> Any:
+def _added(
+    registry: ModelRegistry, folder: Path, tags: dict[str, str]
+) -> tuple[ModelReference, bool]:
+    """The bundle's reference, and whether it was not registered before."""
+    from millstream.errors import BundleInvalid
+    from millstream.models.bundle import Bundle
+
+    card = Bundle.load(folder).card
+    try:
+        registry.find(card.name, card.version)
+    except BundleInvalid:
+        return registry.add(folder, tags), True
+    return registry.add(folder, tags), False
+
+
+def _import(
+    registry: ModelRegistry, text: str, mlflow: str | None, tags: dict[str, str]
+) -> tuple[ModelReference, bool]:
     import tempfile
 
     from consumers.mlflow_registry import MlflowRegistry
@@ -187,15 +203,7 @@ def _import(registry: ModelRegistry, text: str, mlflow: str | None, tags: dict[s
             raise SettingsInvalid(
                 f"{text} is MLflow's, and no MLflow is named", "Give its URI as --mlflow"
             )
-        return registry.add(source.imported(text, Path(folder) / "imported", progress), tags)
-
-
-def _versions(registry: ModelRegistry) -> set[tuple[str, str]]:
-    return {
-        (name, entry.reference.version)
-        for name in registry.names()
-        for entry in registry.versions(name)
-    }
+        return _added(registry, source.imported(text, Path(folder) / "imported", progress), tags)
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -48,6 +48,11 @@ def repro(
             f"nothing says how {bundle.name} {bundle.version} was made",
             "Only a bundle that `millstream train` made can be repeated",
         )
+    if "teacher" in lineage.recipe:
+        raise BundleInvalid(
+            f"{bundle.name} {bundle.version} is a student of {lineage.recipe['teacher']}",
+            "Repeat its teacher, or make a student anew: millstream bundle optimise --logged",
+        )
     found, file = _again(stream, lineage, bundle, warehouse)
     made = repeat(lineage, bundle.digest, found, file, stream.path.parent)
     typer.echo(f"{bundle.name} {bundle.version}: {bundle.digest}")

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from millstream.columnar.block import block_of
 from millstream.models.bundle import Bundle
 from millstream.models.golden import GOLDEN_FILE, read_golden
 from millstream.models.passport import Passport, read_passport
@@ -90,7 +91,7 @@ def _answers(old: Bundle, new: Bundle) -> Iterator[Line]:
     ]
     if not batches or old.digest == new.digest:
         return
-    rows = pa.Table.from_batches(batches).combine_chunks().to_batches()[0]
+    rows = block_of(pa.Table.from_batches(batches))
     one, two = _scored(old, rows), _scored(new, rows)
     both = np.isin(one.rows, two.rows), np.isin(two.rows, one.rows)
     off = np.abs(one.scores[both[0]] - two.scores[both[1]])

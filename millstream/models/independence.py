@@ -83,9 +83,7 @@ def _scores(session: Session, read: Rows, order: Ints, size: int) -> Floats:
         rows = order[start : start + size]
         feeds: dict[str, Any] = {name: array[rows] for name, array in read.feeds.items()}
         scored = session.score_rows(Rows(np.arange(len(rows)), feeds, ()))
-        part = np.full((len(rows), session.bundle.card.score_columns), np.nan)
-        part[scored.rows] = scored.scores
-        made.append(part)
+        made.append(scored.whole(len(rows)))
     return np.concatenate(made)
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from millstream.columnar.block import block_of
 from millstream.errors import BundleInvalid
 from millstream.models import graph
 from millstream.models.bundle import MODEL_FILE, Bundle, digest_of, write_bundle
@@ -129,12 +130,10 @@ def parity(bundle: Bundle, model: Any, sample: Any) -> float:
     Raises BundleInvalid where no row can be scored, or the model itself cannot take a NaN.
     """
     frame = _with_nan_rows(_frame(bundle.card, sample), bundle.card)
-    table = pa.Table.from_pandas(frame, preserve_index=False)  # pandas strings come in chunks
-    batches = table.combine_chunks().to_batches()
-    batch = batches[0] if batches else pa.RecordBatch.from_pylist([], schema=table.schema)
+    table = pa.Table.from_pandas(frame, preserve_index=False)
     session = Session(bundle)
     try:
-        scored = session.score(batch)
+        scored = session.score(block_of(table))
     finally:
         session.close()
     broken = [refusal for refusal in scored.refusals if refusal.stage == "score"]

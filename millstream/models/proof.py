@@ -14,6 +14,7 @@ import onnxruntime as ort
 import pyarrow as pa
 
 from millstream import __version__
+from millstream.columnar.block import block_of
 from millstream.errors import BundleInvalid
 from millstream.models import graph
 from millstream.models.bundle import MODEL_BYTES_MAX, MODEL_FILE, Bundle, digest_of
@@ -144,25 +145,23 @@ def attest(bundle: Bundle, tried: Golden, facts: Facts, limits: Limits | None = 
     return Proof(passport, golden)
 
 
-def repeat(bundle: Bundle, passport: Passport, limits: Limits | None = None) -> list[Check]:
+def repeat(bundle: Bundle, passport: Passport) -> list[Check]:
     """The passport's checks again, here and now, from the golden rows: no training library.
 
-    limits: else those of the passport. Raises BundleInvalid where the golden rows are missing or
-    are not the passport's.
+    The limits are the passport's; of flips its count, since the rows beside a change of label are
+    all golden ones. Raises BundleInvalid where the golden rows are missing or not the passport's.
     """
     golden, content = read_golden(bundle.folder, bundle.card)
     if digest_of(content) != passport.golden_digest:
         raise BundleInvalid(f"{bundle.folder}: golden.json is not that of the passport", MAKE_AGAIN)
-    flips = passport.check("flips")
-    limits = limits or Limits(
+    limits = Limits(
         parity=passport.check("parity_ordinary").limit,
         hostile=passport.check("parity_hostile").limit,
-        flips=flips.limit / max(flips.rows, 1),
         size_bytes=int(passport.check("size").limit),
     )
     session = Session(bundle, batch_rows_max=BATCH_ROWS)
     try:
-        checks = _checks(session, golden, limits)
+        checks = _checks(session, golden, limits, passport.check("flips").limit)
         now = _answered(session, golden)
     finally:
         session.close()
@@ -173,11 +172,13 @@ def repeat(bundle: Bundle, passport: Passport, limits: Limits | None = None) -> 
     return checks
 
 
-def _checks(session: Session, tried: Golden, limits: Limits) -> list[Check]:
+def _checks(
+    session: Session, tried: Golden, limits: Limits, flips_max: float | None = None
+) -> list[Check]:
+    """flips_max: so many rows may have another label; None: the limits' share of them."""
     bundle = session.bundle
     scored = session.score(tried.batch)
-    ours = np.full(tried.scores.shape, np.nan)
-    ours[scored.rows] = scored.scores
+    ours = scored.whole(len(tried))
     off, notes = _differences(tried, scored, ours)
     plain_rows = tried.rows_of("ordinary", "near")
     spoilt = tried.rows_of(*HOSTILE)
@@ -185,7 +186,7 @@ def _checks(session: Session, tried: Golden, limits: Limits) -> list[Check]:
     return [
         _parity("parity_ordinary", off[plain_rows], limits.parity, ""),
         _parity("parity_hostile", off[spoilt], limits.hostile, notes),
-        _flips(session, tried, scored, limits.flips),
+        _flips(session, tried, scored, limits.flips, flips_max),
         independence(bundle, tried.batch.take(pa.array(scored.rows)), BATCH_ROWS),
         schema_map(session, tried.batch),
         _opset_check(bundle),
@@ -232,7 +233,9 @@ def _hostile(tried: Golden) -> npt.NDArray[np.bool_]:
     return np.isin(tried.kinds, HOSTILE)
 
 
-def _flips(session: Session, tried: Golden, scored: Scored, share: float) -> Check:
+def _flips(
+    session: Session, tried: Golden, scored: Scored, share: float, most: float | None
+) -> Check:
     """Labels by the library's scores beside the bundle's own, on every row that both answer."""
     rows = scored.rows
     known = np.isfinite(tried.scores[rows]).all(axis=1)
@@ -243,7 +246,8 @@ def _flips(session: Session, tried: Golden, scored: Scored, share: float) -> Che
     count = sum(one != two for one, two in zip(ours.to_pylist(), theirs.to_pylist(), strict=True))
     near = len(tried.rows_of("near"))
     note = f"{near} rows beside a change of label" if near else ""
-    return Check.of("flips", count, float(int(share * known.sum())), int(known.sum()), note)
+    limit = float(int(share * known.sum())) if most is None else most
+    return Check.of("flips", count, limit, int(known.sum()), note)
 
 
 def _opset_check(bundle: Bundle) -> Check:
@@ -283,7 +287,7 @@ def _tried(
     trees = threshold_rows(bundle)
     if trees is not None:
         parts.append((trees, ["threshold"] * trees.num_rows))
-    whole = pa.Table.from_batches([batch for batch, _ in parts]).combine_chunks().to_batches()[0]
+    whole = block_of(pa.Table.from_batches([batch for batch, _ in parts]))
     kinds = tuple(kind for _, names in parts for kind in names)
     scores = score(whole)
     if not np.isfinite(scores[: ordinary.num_rows]).any():

@@ -75,6 +75,12 @@ class Scored:
     answered_by: str | pa.StringArray = "full"
     bundle: Bundle | None = None
 
+    def whole(self, count: int) -> Floats:
+        """[count, k]: the scores of the batch's `count` rows, NaN where one was refused."""
+        found = np.full((count, self.scores.shape[1]), np.nan)
+        found[self.rows] = self.scores
+        return found
+
 
 class Session:
     """One loaded model. Not for several threads at once: make a session for each.

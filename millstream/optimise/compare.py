@@ -204,9 +204,7 @@ def _scored(bundle: Bundle, batch: pa.RecordBatch) -> Floats:
         scored = session.score(batch)
     finally:
         session.close()
-    found = np.full((batch.num_rows, bundle.card.score_columns), np.nan)
-    found[scored.rows] = scored.scores
-    return found
+    return scored.whole(batch.num_rows)
 
 
 def _known(card: Card, truth: Sequence[Any] | npt.NDArray[Any]) -> npt.NDArray[np.bool_]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -11,14 +12,17 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
+from millstream.columnar.block import block_of
 from millstream.errors import BundleInvalid
 from millstream.models import graph
 from millstream.models.bundle import MODEL_FILE, Bundle, digest_of, write_bundle
+from millstream.models.lineage import Lineage
 from millstream.models.proof import Facts, Limits, prove
 from millstream.models.session import Session
 from millstream.optimise.compare import Bench, Gate, Judged, Measured, compare
 from millstream.optimise.distil import STUDENTS, distilled
 from millstream.optimise.narrow import FORMS, Form, NoSuchForm, narrowed
+from millstream.performance.metrics import Floats
 from millstream.training.candidate import Candidate
 from millstream.training.families import Family
 from millstream.training.rows import CannotTrain, Rows
@@ -33,13 +37,26 @@ ALL: Final[tuple[str, ...]] = (*FORMS, *(f"student_{family}" for family in STUDE
 class Outcome:
     """One variant. measured: None where there is no such form, and `note` says why.
 
-    folder: where it was written; None where the gate did not let it in.
+    folder: where it was written; None where the gate did not let it in. A note beside it says that
+    no release takes it, since its passport has a check that failed.
     """
 
     form: str
     note: str = ""
     measured: Measured | None = None
     folder: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """What a model answered events with, where it ran: `scores` [n, k] of `rows`, by event time.
+
+    lineage: where they were read.
+    """
+
+    rows: Rows
+    scores: Floats
+    lineage: Lineage | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,37 +76,71 @@ def optimise(
     order: Order,
     bench: Bench,
     watch: Callable[[str], None] | None = None,
+    logged: Logged | None = None,
 ) -> list[Outcome]:
     """The variants of `own`, in the order asked for.
 
-    rows: labelled, by event time; those that the bundle refuses are left out. watch: told which one
-    is made. A variant that the gate lets in is a bundle with a passport whose reference is `own`.
-    Raises BundleInvalid where no row can be scored.
+    rows: labelled, by event time; those that the bundle refuses are left out. logged: what students
+    learn, as far as it is older than the rows that judge; None: the scores of the older rows.
+    watch: told which one is made. A variant that the gate lets in is a bundle with a passport whose
+    reference is `own`. Raises BundleInvalid where no row can be scored, CannotTrain where what was
+    logged is not older.
     """
     rows, scores = _answered(own, rows)
     cut = len(rows) - max(1, round(len(rows) * JUDGED_SHARE))
     older = rows.take(slice(0, cut))
     judged = Judged(_batch(own, rows.take(slice(cut, None))), rows.labels[cut:])
     calibration = older.take(slice(-CALIBRATION_ROWS, None))
+    lesson = Logged(older, scores[:cut])
+    if logged is not None:
+        lesson = _before(logged, int(rows.times_us[cut]))
     made = []
     for form in order.forms:
         if watch is not None:
             watch(form)
+        lineage = None
         try:
             if form in FORMS:
                 variant = _narrow(own, form, calibration, order)
             else:
                 family: Family = form.removeprefix("student_")  # type: ignore[assignment]
-                variant = _student(
-                    own, distilled(older, scores[:cut], family, seed=order.seed), order
-                )
+                student = distilled(lesson.rows, lesson.scores, family, seed=order.seed)
+                variant = _student(own, student, order)
+                lineage = _lineage(own, student, lesson)
             measured = compare(own, variant, form, judged, bench, order.gate)
         except (NoSuchForm, CannotTrain) as why:
             made.append(Outcome(form, why.problem))
             continue
-        folder = _written(own, variant, judged, order) if measured.passed else None
-        made.append(Outcome(form, measured=measured, folder=folder))
+        note, folder = "", None
+        if measured.passed:
+            note, folder = _written(own, variant, judged, order, lineage)
+        made.append(Outcome(form, note, measured, folder))
     return made
+
+
+def _before(logged: Logged, until_us: int) -> Logged:
+    """What was answered before the rows that judge: these teach nobody."""
+    count = int(np.searchsorted(logged.rows.times_us, until_us))
+    if not count:
+        raise CannotTrain(
+            "none of the logged answers is older than the newest labelled rows, which judge",
+            "Take more of them, or label newer events",
+        )
+    return replace(logged, rows=logged.rows.take(slice(0, count)), scores=logged.scores[:count])
+
+
+def _lineage(own: Bundle, student: Candidate, lesson: Logged) -> Lineage | None:
+    """Where a student's lesson is from, with its teacher."""
+    if lesson.lineage is None:
+        return None
+    recipe: dict[str, str | int | float | bool | None] = {
+        "family": student.family,
+        "parameters": json.dumps(dict(student.parameters), sort_keys=True),
+        "seed": student.seed,
+        "teacher": f"{own.name}@{own.version} {own.digest}",
+        "rows": len(lesson.rows),
+    }
+    return lesson.lineage.model_copy(update={"recipe": recipe})
 
 
 def _narrow(own: Bundle, form: Form, calibration: Rows, order: Order) -> Bundle:
@@ -130,31 +181,32 @@ def _checked(own: Bundle, model: bytes, changes: dict[str, Any], order: Order) -
     return Bundle.check(order.into / card.version, card, model)
 
 
-def _written(own: Bundle, variant: Bundle, judged: Judged, order: Order) -> Path:
+def _written(
+    own: Bundle, variant: Bundle, judged: Judged, order: Order, lineage: Lineage | None
+) -> tuple[str, Path]:
+    """A note where no release takes it, and its folder."""
     bundle = write_bundle(
         order.into / f"{own.name}-{variant.version}", variant.model_bytes, variant.card
     )
     session = Session(own)
 
     def original(batch: pa.RecordBatch) -> Any:
-        scored = session.score(batch)
-        found = np.full((batch.num_rows, own.card.score_columns), np.nan)
-        found[scored.rows] = scored.scores
-        return found
+        return session.score(batch).whole(batch.num_rows)
 
-    facts = Facts(issued=order.created, reference=f"bundle {own.name}@{own.version} {own.digest}")
+    teacher = f"bundle {own.name}@{own.version} {own.digest}"
+    facts = Facts(issued=order.created, lineage=lineage, reference=teacher)
     limits = Limits(parity=0.1, hostile=1.0, flips=order.gate.flips_max)
     try:
-        prove(bundle, judged.batch, original, facts, limits).save(bundle.folder)
+        passport = prove(bundle, judged.batch, original, facts, limits).save(bundle.folder)
     finally:
         session.close()
-    return bundle.folder
+    failure = passport.first_failure
+    note = "" if failure is None else f"no release takes it: {failure}"
+    return note, bundle.folder
 
 
 def _batch(own: Bundle, rows: Rows) -> pa.RecordBatch:
-    names = [feature.name for feature in own.card.features]
-    batches = rows.columns.select(names).combine_chunks().to_batches()
-    return batches[0] if batches else pa.RecordBatch.from_pylist([], rows.columns.schema)
+    return block_of(rows.columns.select([feature.name for feature in own.card.features]))
 
 
 def _answered(own: Bundle, rows: Rows) -> tuple[Rows, Any]:

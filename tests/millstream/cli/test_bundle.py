@@ -104,6 +104,19 @@ def test_a_model_becomes_a_bundle_that_is_signed_checked_and_compared(
     assert run.returncode == 0
 
 
+def test_training_rows_that_dvc_knows_otherwise_make_no_bundle(made: Path, tmp_path: Path) -> None:
+    """A lineage that names another file is none; what the pipeline's lock says counts too."""
+    rows = tmp_path / "training.parquet"
+    shutil.copyfile(made / "training.parquet", rows)
+    (tmp_path / "dvc.lock").write_text(
+        "schema: '2.0'\nstages:\n  prepare:\n    outs:\n    - path: training.parquet\n"
+        f"      hash: md5\n      md5: {'0' * 32}\n"
+    )
+    run = _make(made, tmp_path / "b", "--training", rows)
+    assert_operator_must_act(run, "is not the file that", "dvc checkout")
+    assert not (tmp_path / "b").exists()
+
+
 def test_an_onnx_model_is_proven_by_scores_from_elsewhere(made: Path, tmp_path: Path) -> None:
     """hostile writes the rows, their owner scores them, make takes both; wrong scores end with 1
     and a bundle that check refuses."""

@@ -80,6 +80,14 @@ def test_a_model_of_mlflow_is_imported(
         run("add", stream, "models:/loans@champion")
 
 
+def test_adding_looks_at_one_version_only(run: Run, stream: Path, tmp_path: Path) -> None:
+    """Another one that is damaged is in nobody's way."""
+    run("add", stream, written(tmp_path / "a", version="1").folder)
+    (stream.parent / "models" / "test" / "versions" / "1" / "entry.json").write_text("{")
+    _says(run("add", stream, written(tmp_path / "b", version="2").folder), "test@2", "added")
+    _says(run("add", stream, tmp_path / "b"), "was registered before")
+
+
 def test_another_model_of_the_same_version_is_refused(
     run: Run, stream: Path, tmp_path: Path
 ) -> None:

@@ -162,6 +162,23 @@ def test_check_repeats_it_without_the_library(tmp_path: Path) -> None:
     assert all(check.passed for check in again)
 
 
+def test_check_allows_as_many_flips_as_the_passport(tmp_path: Path) -> None:
+    """Its count, not its share: of fewer rows that would be fewer, and the doubtful ones stay."""
+
+    def other(batch: pa.RecordBatch) -> Any:
+        scores = library(batch)
+        return np.column_stack([1 - scores[:, 1] - 0.04, scores[:, 1] + 0.04])
+
+    made, limits = bundle_of(tmp_path / "m"), Limits(parity=0.05, hostile=1.0, flips=1.0)
+    tried = prove(made, rows(), other, FACTS, limits).passport.check("flips")
+    just = replace(limits, flips=(tried.found + 0.5) / tried.rows)
+    passport = prove(made, rows(), other, FACTS, just).save(made.folder)
+    (flips,) = [check for check in repeat(made, passport) if check.name == "flips"]
+    assert 0 < flips.found < tried.found
+    assert flips.rows < tried.rows
+    assert flips.limit == passport.check("flips").limit == tried.found
+
+
 def test_check_finds_a_model_that_answers_otherwise_here(tmp_path: Path) -> None:
     """As a runtime with a fault would; here another model stands for it."""
     made, passport = with_passport(tmp_path / "m")

@@ -146,6 +146,13 @@ def test_an_answer_that_is_not_a_number_refuses_its_row() -> None:
     assert refused(scored) == [(0, Stage.SCORE, "non_finite_score")]
 
 
+def test_scores_of_the_whole_batch_are_nan_where_a_row_was_refused() -> None:
+    """[n, k] in the batch's order."""
+    scored = Session(bundle(identity())).score(batch(a=[1.0, None, 3.0]))
+    assert scored.whole(3)[[0, 2]].tolist() == [[1.0], [3.0]]
+    assert np.isnan(scored.whole(3)[1]).all()
+
+
 def test_an_answer_that_is_no_probability_refuses_its_row() -> None:
     """A margin such as 3.7 must not pass for a confidence; NaN keeps its own name."""
     session = Session(bundle(one_node("Sqrt", width=2)(), ("a", "b"), **BINARY))

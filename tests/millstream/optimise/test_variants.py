@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from millstream.columnar.block import block_of
 from millstream.errors import BundleInvalid
 from millstream.models.bundle import Bundle
+from millstream.models.lineage import Lineage, Query
 from millstream.models.passport import read_passport
+from millstream.models.session import Session
 from millstream.optimise.compare import Gate
-from millstream.optimise.variants import ALL, Order, optimise
+from millstream.optimise.variants import ALL, Logged, Order, optimise
+from millstream.training.rows import CannotTrain
 from tests.millstream.optimise.models import NOW, bench, fresh, network, trained
 
 OPEN = Gate(flips_max=1.0, loss_max=100.0, faster_min=0.0)
@@ -36,7 +42,45 @@ def test_all_variants_of_a_network_are_made_and_written(tmp_path: Path) -> None:
         assert passport.reference == f"bundle test@1 {own.digest}"
         assert outcome.measured is not None
         assert outcome.measured.rows == 300
+        failure = passport.first_failure
+        said = "" if failure is None else f"no release takes it: {failure}"
+        assert outcome.note == said
+    assert any("parity_ordinary" in outcome.note for outcome in outcomes), "a student is far off"
     assert len({outcome.folder for outcome in outcomes}) == len(ALL)
+
+
+def test_students_learn_what_was_logged(tmp_path: Path) -> None:
+    """Not what the model says now: here the log says the opposite. Rows that judge teach nobody."""
+    own, rows = network(tmp_path / "own"), fresh()
+    session = Session(own)
+    said = session.score(block_of(rows.columns)).whole(len(rows))
+    session.close()
+    lineage = Lineage(query=Query(text="SELECT 1", result_hash="sha256:" + "0" * 64, rows=1_000))
+    logged = Logged(rows, said[:, ::-1].copy(), lineage)
+    order = Order(tmp_path / "into", NOW, ["student_lightgbm", "fp32"], OPEN)
+    student, narrow = optimise(own, rows, order, bench(), logged=logged)
+    assert student.measured is not None and student.folder is not None
+    assert student.measured.flips > 0.8 * student.measured.rows
+    made = Bundle.load(student.folder)
+    assert made.card.window is not None and made.card.window.rows >= 700, "soft labels: each twice"
+    assert made.card.window.end < datetime.fromtimestamp(rows.times_us[700] / 1e6, UTC)
+    passport = read_passport(made)
+    assert passport is not None and passport.lineage is not None
+    assert passport.lineage.query == lineage.query
+    assert passport.lineage.recipe["teacher"] == f"test@1 {own.digest}"
+    assert passport.lineage.recipe["rows"] == 700
+    assert narrow.folder is not None
+    other = read_passport(Bundle.load(narrow.folder))
+    assert other is not None and other.lineage is None
+
+
+def test_a_log_that_is_newer_than_the_judging_rows_teaches_nobody(tmp_path: Path) -> None:
+    """It would have seen them."""
+    own, rows = network(tmp_path / "own"), fresh()
+    late = rows.take(slice(900, None))
+    order = Order(tmp_path / "into", NOW, ["student_mlp"], OPEN)
+    with pytest.raises(CannotTrain, match="older than the newest labelled rows"):
+        optimise(own, rows, order, bench(), logged=Logged(late, np.full((100, 2), 0.5)))
 
 
 def test_what_the_gate_refuses_is_not_written(tmp_path: Path) -> None:
