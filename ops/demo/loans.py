@@ -15,12 +15,18 @@ from millstream.drift.profile import PROFILE_FILE, make_profile
 from millstream.errors import BundleInvalid
 from millstream.models.bundle import Bundle
 from millstream.models.card import Feature, Window
-from millstream.models.package import About, make_bundle
+from millstream.models.evaluation import evaluate
+from millstream.models.lineage import Lineage, commit_of
+from millstream.models.package import About, issue_passport, make_bundle
+from millstream.models.passport import require_passport
+from millstream.models.proof import Facts
 from millstream.stream import Stream
 
 EXAMPLE = Path(__file__).resolve().parent.parent.parent / "examples" / "loans"
 TRAINING_ROWS, HELD_OUT_ROWS = 20_000, 5_000
 TRAINING_SEED, STREAM_SEED = 1, 42
+RESAMPLES = 100
+"""For the intervals in the passport: the first start should not wait for more."""
 EVENTS_MAX = 20_000_000
 """More than three hours at the demo's rate."""
 
@@ -32,13 +38,13 @@ def applications(events: int | None) -> Iterator[pa.RecordBatch]:
 
 
 def write_stream(folder: Path) -> Path:
-    """`folder`/stream.toml with its schema, and a bundle beside it: kept if it is whole."""
+    """`folder`/stream.toml with its schema, and a bundle beside it: kept if it may be released."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("stream.toml", "event.v1.avsc"):
         shutil.copyfile(EXAMPLE / name, folder / name)
     stream = Stream.load(folder / "stream.toml")
     try:
-        Bundle.load(stream.bundle_path)
+        require_passport(Bundle.load(stream.bundle_path))
     except BundleInvalid:
         shutil.rmtree(stream.bundle_path, ignore_errors=True)
         _train(stream)
@@ -55,7 +61,7 @@ def write_profile(stream: Stream) -> None:
 
 
 def _train(stream: Stream) -> Bundle:
-    """LightGBM on 20,000 applications, judged on the 5,000 after them."""
+    """LightGBM on 20,000 applications, judged on the 5,000 after them; with its passport."""
     import lightgbm  # noqa: PLC0415 - only at the first start
     import pandas as pd  # noqa: PLC0415
     from sklearn.metrics import log_loss, roc_auc_score  # noqa: PLC0415
@@ -71,10 +77,11 @@ def _train(stream: Stream) -> Bundle:
     chance = np.asarray(model.predict_proba(held_out))[:, 1]
     truth = labels[TRAINING_ROWS:]
     times = pa.concat_arrays([batch.events.column(stream.event.time) for batch in drawn])
+    now = datetime.now(UTC)
     about = About(
         name=stream.name,
         version="1",
-        created=datetime.now(UTC),
+        created=now,
         positive="1",
         window=Window(
             start=times[0].as_py(), end=times[TRAINING_ROWS - 1].as_py(), rows=TRAINING_ROWS
@@ -87,4 +94,14 @@ def _train(stream: Stream) -> Bundle:
         },
     )
     features = [Feature(name=name) for name in order]
-    return make_bundle(stream.bundle_path, model, features, held_out, about)
+    bundle = make_bundle(stream.bundle_path, model, features, held_out, about)
+    scores = np.column_stack([1 - chance, chance])
+    evaluation = evaluate(bundle.card, truth, scores, resamples=RESAMPLES)
+    recipe: dict[str, str | int | float | bool | None] = {
+        "generator": "examples/loans/generate.py",
+        "seed": TRAINING_SEED,
+        "rows": TRAINING_ROWS,
+    }
+    facts = Facts(now, Lineage(recipe=recipe, git_commit=commit_of(EXAMPLE)), evaluation)
+    issue_passport(bundle, model, held_out, facts)
+    return bundle
