@@ -86,7 +86,7 @@ def shoot(url: str, into: Path, event: str, every: bool, said: Callable[[str], N
                     page.wait_for_timeout(2_500 if name != "overview" else 6_000)
                     page.wait_for_function(
                         "() => document.querySelectorAll('#page .chart').length === "
-                        "document.querySelectorAll('#page .chart canvas').length",
+                        "document.querySelectorAll('#page .chart[data-drawn]').length",
                         timeout=WAIT_MS,
                     )
                     file = into / f"{name}{'-dark' if dark else ''}{suffix}.png"

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
+import numpy as np
+
 from consumers.console.reach import Reach
 from consumers.performance import Range, read
 from consumers.warehouse import require_tables
@@ -17,6 +19,7 @@ from millstream.models.bundle import Bundle
 from millstream.models.card import Card
 from millstream.performance.answers import Asked
 from millstream.performance.report import Cell, report
+from millstream.performance.windows import width_for
 from millstream.stream import Stream
 from millstream.warehouse.ddl import event_columns
 
@@ -49,13 +52,15 @@ class Pages:
         stream = self._stream
         self._card = self._card or Bundle.load(stream.bundle_path).card
         loaded = read(stream, self._reach.warehouse(), [self._card], Range(rows_max=self._rows_max))
+        times = [answers.event_us for answers in loaded.answers]
         made = report(
             loaded.answers,
             loaded.refused,
             Asked(
                 now_us=self._now_us(),
                 wait_us=stream.label.outcome_wait_s * 1_000_000,
-                width_us=None,
+                # of the answers alone: a letter without an event time has the time of its refusal
+                width_us=width_for(np.concatenate(times)) if times else None,
                 false_positive=stream.costs.false_positive,
                 false_negative=stream.costs.false_negative,
                 matrix=stream.costs.matrix,
@@ -91,7 +96,8 @@ class Pages:
                 f"there is no measure {measure[:40]}", f"Ask for one of {', '.join(MEASURES)}"
             )
         ((first, last, count),) = self._rows(queries.drift_span_sql(self._db))
-        step = max(1, (int(last) - int(first)) // queries.BUCKETS + 1)
+        buckets = max(1, min(int(count), queries.BUCKETS))
+        step = max(1, (int(last) - int(first)) // buckets + 1)
         cells = (
             self._rows(
                 queries.drift_cells_sql(self._db), first=int(first), step=step, measure=measure

@@ -95,9 +95,10 @@ def champion_sql(db: str) -> str:
 
 
 def drift_span_sql(db: str) -> str:
-    """First and last event time of the inputs' readings, in ms; and how many there are."""
+    """First and last event time of the inputs' readings, in ms; and how many times there are."""
     return (
-        f"SELECT min({_ms('event_time')}), max({_ms('event_time')}), count() FROM {db}.drift "
+        f"SELECT min({_ms('event_time')}), max({_ms('event_time')}), uniq(event_time) "
+        f"FROM {db}.drift "
         f"WHERE {_READABLE} AND detector = 'inputs' AND status = 'reading'"
     )
 

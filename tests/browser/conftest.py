@@ -65,7 +65,7 @@ def console(
     planted: Planted, folder: Path, environment: dict[str, str]
 ) -> Iterator[tuple[Child, str]]:
     """`millstream console` on a free port, and its address."""
-    ready = folder / "ready"
+    ready = folder / "console-ready"
     argv = [sys.executable, "-m", "millstream", "console", str(planted.stream.path), "--port", "0"]
     child = Child(
         "console", [*argv, "--ready-file", str(ready)], log=folder / "log", env=environment

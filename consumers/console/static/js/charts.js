@@ -34,7 +34,10 @@ export function chart(label, option, height = 230) {
   return box;
 }
 
-function paint(one) { one.chart.setOption({ ...common(), ...one.option() }, { notMerge: true }); }
+function paint(one) {
+  one.chart.setOption({ ...common(), ...one.option() }, { notMerge: true });
+  one.box.dataset.drawn = "yes";
+}
 
 // Charts that are no longer on the page are let go.
 export function sweep() {

@@ -65,6 +65,6 @@ export function words(text) { return (text || "").replaceAll("_", " "); }
 
 export function any(value) {
   if (value === null || value === undefined) return NONE;
-  if (typeof value === "number") return Number.isInteger(value) ? WHOLE.format(value) : String(Number(value.toPrecision(6)));
+  if (typeof value === "number") return Number.isInteger(value) ? WHOLE.format(value) : String(Number(value.toPrecision(12)));
   return typeof value === "object" ? JSON.stringify(value) : String(value);
 }

@@ -98,7 +98,7 @@ function render(data, context) {
     panel("Decisions", data.decisions.length ? table("Decisions", [
       { head: "Decided (UTC)", class: "nowrap", cell: (d) => time(d.at) },
       { head: "Verdict", cell: (d) => words(d.verdict) },
-      { head: "Champion", cell: (d) => d.champion }, { head: words("other_model"), cell: (d) => `${d.challenger} (${d.role})` },
+      { head: "Champion", cell: (d) => d.champion }, { head: "Other model", cell: (d) => `${d.challenger} (${d.role})` },
       { head: "Rows", num: true, cell: (d) => count(d.rows) },
       { head: "Better by", num: true, cell: (d) => `${number(d.difference, 4)} (${number(d.low, 4)} to ${number(d.high, 4)})` },
       { head: "Why", class: "wide any", cell: (d) => d.reason },

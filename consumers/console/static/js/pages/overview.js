@@ -55,7 +55,7 @@ function numbers(house, pulse, { about }) {
   tiles.Refused.set(rate(refused), "/s", `${count(house.rows.dead_letters)} dead letters kept`);
   tiles["Latency p50"].set(...unit(p50), "last minute");
   tiles["Latency p99"].set(...unit(p99), `budget ${ms(about.budget_ms)}`);
-  tiles["In budget"].set(kept === null ? "–" : number(100 * kept, kept === 1 ? 0 : 2), kept === null ? "" : "%", kept === null ? "nothing scored in a minute" : "of the last minute");
+  tiles["In budget"].set(kept === null ? "–" : number(100 * kept, kept === 1 ? 0 : 2), kept === null ? "" : "%", kept === null ? "none in a minute" : "of the last minute");
   const release = house.release;
   tiles.Answering.set(release ? release.champion_version : "stream.toml", "", release
     ? `release ${release.number}${release.challenger ? `, trying ${release.challenger_version}` : ""}` : "no release: its own bundle");
@@ -71,7 +71,7 @@ function numbers(house, pulse, { about }) {
   parts.late.update(() => ({
     tooltip: tooltip({ formatter: (p) => `${clock(p[0].value[0])} UTC\n${p.map((s) => `${s.seriesName}  ${ms(s.value[1])}`).join("\n")}` }),
     legend: legend(["p50", "p95", "p99"]), xAxis: axisTime((t) => clock(t), first, last), yAxis: axisValue({ min: 0, axisLabel: { color: colour("muted"), formatter: (v) => `${count(v)} ms` } }),
-    series: [["p50", 3, "s1"], ["p95", 4, "s2"], ["p99", 5, "s3"]].map(([name, at, token]) => line(name, series.map((p) => [p[0], p[at]]), token)),
+    series: [["p50", 3, "s1"], ["p95", 4, "s2"], ["p99", 5, "s3"]].map(([name, at, token]) => line(name, series.map((p) => [p[0], p[at]]), token, { z: 9 - at })),
   }));
 }
 
@@ -88,7 +88,7 @@ function flow(kafka, health) {
   const { tiles } = parts;
   const scorer = kafka.programs.find((p) => p.program === "scorer");
   tiles["Events in"].set(rate(kafka.events_per_s), "/s", "published to Kafka");
-  tiles.Waiting.set(count(scorer.waiting), "", scorer.waiting === 0 ? "every event was read" : scorer.per_s > 0 ? `events, ${span(1000 * scorer.waiting / scorer.per_s)} of work` : "events before the scorer");
+  tiles.Waiting.set(count(scorer.waiting), "", scorer.waiting === 0 ? "every event was read" : scorer.per_s > 0 ? `events, ${span(1000 * scorer.waiting / scorer.per_s)} of work` : "events to score");
   const named = new Set(kafka.programs.map((p) => p.program));
   const others = [...new Set(health.map((i) => i.program))].filter((name) => !named.has(name));
   const rows = [...kafka.programs, ...others.map((program) => ({ program, state: null, topics: {} }))];

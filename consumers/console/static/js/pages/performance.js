@@ -30,22 +30,23 @@ function curves(data) {
   const versions = data.versions.map((c) => c.version).reverse();
   const newest = [...versions].sort((a, b) => last(data, b) - last(data, a));
   const start = (c) => (c.window[0] + c.window[1]) / 2;
-  const all = data.windows.map(start);
+  const windows = data.windows.filter((c) => c.answers); // others have refusals alone
+  const all = windows.map(start);
   const [min, max] = [Math.min(...all), Math.max(...all)];
   const pad = data.width_ms / 2;
   const series = newest.flatMap((v, i) => {
-    const cells = data.windows.filter((c) => c.version === v);
+    const cells = windows.filter((c) => c.version === v);
     const real = cells.filter((c) => c.realised[measure] !== undefined).map((c) => [start(c), c.realised[measure]]);
     const said = cells.filter((c) => c.estimated !== null).map((c) => [start(c), c.estimated]);
     const token = seriesToken(i);
     return [
       line(v, real, token, { showSymbol: true }),
-      ...(measure === "accuracy" ? [line(`${v} estimated`, said, token, { lineStyle: { color: colour(token), width: 1.5, type: [4, 4] }, symbol: "emptyCircle", symbolSize: 4, showSymbol: true })] : []),
+      ...(measure === "accuracy" ? [line(v, said, token, { lineStyle: { color: colour(token), width: 1.5, type: [4, 4] }, symbol: "emptyCircle", symbolSize: 4, showSymbol: true, dashed: true })] : []),
     ];
   });
   return {
-    tooltip: tooltip({ formatter: (p) => `${time(p[0].value[0])} UTC\n${p.map((s) => `${s.seriesName}  ${number(s.value[1])}`).join("\n")}` }),
-    legend: { ...legend(series.map((s) => s.name)), type: "scroll", right: 0 },
+    tooltip: tooltip({ formatter: (p) => `${time(p[0].value[0])} UTC\n${p.map((s) => `${s.seriesName}${series[s.seriesIndex].dashed ? " estimated" : ""}  ${number(s.value[1])}`).join("\n")}` }),
+    legend: { ...legend([...newest]), type: "scroll", right: 0 },
     xAxis: axisTime((t) => tick(t, max - min), min - pad, max + pad),
     yAxis: axisValue({ scale: true, axisLabel: { color: colour("muted"), formatter: (v) => (measure === "accuracy" ? `${number(100 * v, 0)} %` : number(v, 2)) } }), series,
   };
