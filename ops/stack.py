@@ -35,7 +35,7 @@ from millstream.settings import (
 from millstream.stream import Stream
 from ops.kafka.broker import Broker
 from ops.kafka.embedded import EmbeddedBroker
-from ops.process import Child
+from ops.process import Child, free_ports
 
 READY_S_MAX = 90.0
 STAY_DOWN = TooManyRefusals.exit_code
@@ -54,7 +54,8 @@ class Parts:
     kafka: embedded, real (started here), or host:port of one that runs already.
     registry, warehouse: embedded, or the URL of one that runs already.
     scorers: how many, each with a slot of its own. watch: whether outcomes are joined and the
-    stream is watched for drift. retrain: whether models are retrained.
+    stream is watched for drift. retrain: whether models are retrained. console: whether there is
+    one, on a free port of this machine.
     """
 
     kafka: Literal["embedded", "real"] | str = "embedded"
@@ -63,6 +64,7 @@ class Parts:
     scorers: int = 1
     watch: bool = False
     retrain: bool = False
+    console: bool = False
 
 
 @dataclass(slots=True)
@@ -99,6 +101,7 @@ class Stack:
         self._exits = ExitStack()
         self.programs: dict[str, Running] = {}
         self.environment: dict[str, str] = {}
+        self.console_url: str | None = None
         self.targets = self._folder / "metrics"
         """A file for each program that runs: at which port its metrics are."""
         self.kafka = KafkaSettings()
@@ -145,6 +148,10 @@ class Stack:
             self._add_program("retrain", ["retrain", str(self.stream.path)])
         if self.is_telling:
             self._add_program("alerts", ["alerts", "run", str(self.stream.path)])
+        if self._parts.console:
+            (port,) = free_ports(1)  # named, so that it is the same after a restart
+            self.console_url = f"http://127.0.0.1:{port}"
+            self._add_program("console", ["console", str(self.stream.path), "--port", str(port)])
         for running in self.programs.values():
             self._await_ready(running)
 

@@ -26,6 +26,9 @@ def up(  # noqa: PLR0913, PLR0917 - one parameter for each option
     retrain: Annotated[
         bool, typer.Option("--retrain", help="And retrain models, as [retrain] says.")
     ] = False,
+    console: Annotated[
+        bool, typer.Option("--console", help="And show it in the browser, on a free port.")
+    ] = False,
     folder: Annotated[Path | None, typer.Option(help="Data and logs. Else .run/NAME.")] = None,
 ) -> None:
     """Run a stream whole on this machine: broker, registry, ClickHouse, scorer and sink.
@@ -46,11 +49,13 @@ def up(  # noqa: PLR0913, PLR0917 - one parameter for each option
     stop = stop_requests()
     stream = Stream.load(path)
     where = folder or Path(".run") / stream.name
-    parts = Parts(kafka, registry, warehouse, scorers, watch or retrain, retrain)
+    parts = Parts(kafka, registry, warehouse, scorers, watch or retrain, retrain, console)
     with Stack(stream, where, parts) as stack:
         typer.echo(f"{stream.name} is up; Ctrl-C stops it. In another shell:")
         for name, value in stack.environment.items():
             typer.echo(f"  export {name}={value}")
+        if stack.console_url is not None:
+            typer.echo(f"in the browser: {stack.console_url}")
         while not stop.wait(1.0):
             stack.tend()
 

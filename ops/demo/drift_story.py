@@ -170,7 +170,7 @@ def run_drift_story(folder: Path, kafka: str, rate: float, console: Console | No
         write_profile(stream)
         feed = Feed(rate, story_batches(stream, EVENTS_MAX, CHANGE_AT))
     interrupted = stop_requests()
-    parts = Parts(kafka=kafka, watch=True, retrain=True)
+    parts = Parts(kafka=kafka, watch=True, retrain=True, console=True)
 
     def is_over(_: Seen, seen: Seen) -> bool:
         if seen.promoted and seen.renewed >= AFTERWARDS:

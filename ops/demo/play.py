@@ -67,6 +67,7 @@ def running(console: Console, stream: Stream, folder: Path, parts: Parts) -> Ite
         with console.status("starting") as status:
             stack.start(lambda part: status.update(f"starting {part}"))
         console.print(f"Kafka {stack.kafka.bootstrap}; data and logs: {folder}")
+        console.print(f"look at it in the browser: {stack.console_url}", highlight=False)
         yield stack
     finally:
         with console.status("stopping"):

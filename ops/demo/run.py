@@ -74,7 +74,7 @@ def run_demo(
     logging.basicConfig(level=logging.ERROR)
     stream = _fresh_stream(folder, console)
     interrupted = stop_requests()
-    stack = Stack(stream, folder / "run", Parts(kafka=kafka))
+    stack = Stack(stream, folder / "run", Parts(kafka=kafka, console=True))
     try:
         with console.status("starting") as status:
             stack.start(lambda part: status.update(f"starting {part}"))
@@ -102,6 +102,7 @@ def _say_where(console: Console, stack: Stack, stream: Stream, folder: Path, kaf
     guarantee = "exactly once" if kafka == "real" else "at least once (embedded broker)"
     console.print(f"Kafka {stack.kafka.bootstrap}, {guarantee}; Ctrl-C ends the demo")
     console.print(f"data and logs: {folder / 'run'}")
+    console.print(f"look at it in the browser: {stack.console_url}", highlight=False)
     console.print("query it while it runs, with any ClickHouse HTTP client:")
     query = f"SELECT label, count() FROM {stream.name}.predictions GROUP BY label"
     console.print(f"  curl '{stack.warehouse.url}' --data '{query}'", highlight=False)

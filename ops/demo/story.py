@@ -110,7 +110,7 @@ def run_story(folder: Path, kafka: str, rate: float, console: Console | None = N
         write_profile(stream)
         feed = Feed(rate, story_batches(stream, EVENTS, CHANGE_AT))
     interrupted = stop_requests()
-    parts = Parts(kafka=kafka, watch=True)
+    parts = Parts(kafka=kafka, watch=True, console=True)
     with (
         running(console, stream, folder / "run", parts) as stack,
         closing(Warehouse.connect(stack.warehouse)) as warehouse,

@@ -16,6 +16,7 @@ def test_the_demo_ends_well_and_its_data_can_be_queried_afterwards(tmp_path: Pat
     assert run.returncode == 0, run.stdout + run.stderr
     assert "every one of 3,000 events has exactly one prediction" in run.stdout
     assert "curl" in run.stdout
+    assert "look at it in the browser: http://127.0.0.1:" in run.stdout
     query = "SELECT count() FROM loans.predictions"
     read = subprocess.run(
         [
