@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ class _Waiting(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, into: bytearray) -> int:  # type: ignore[override]
+    def readinto(self, into: Any, /) -> int:
         found = self._content.read(len(into))
         assert found, "it asked for more than a chunk has"
         into[: len(found)] = found
