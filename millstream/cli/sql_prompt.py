@@ -97,7 +97,7 @@ class Prompt:
                 "AND table = {name:String} ORDER BY position"
             )
         given = {} if table is None else {"name": table}
-        shown.run(self._analyst, statement, given, "table", self._rows)
+        shown.run(self._analyst, statement, given, "table", shown.ROWS_SHOWN_MAX)
 
 
 class SqlCompleter(Completer):
