@@ -23,7 +23,8 @@ from millstream.settings import KafkaSettings
 from millstream.stream import Stream
 
 WAITING: Final = frozenset({Stage.JUDGE, Stage.CANARY})
-"""Stages that wait for labels: time must not stand still for them."""
+"""Stages that wait for labels where there is a trial: time must not stand still for them. Without
+one they are passed through in an instant, in which nothing may be sent."""
 
 
 @dataclass(slots=True)
@@ -31,10 +32,11 @@ class Retrainings:
     """NAME.retraining as far as it was read, and the incidents that nobody has retrained for.
 
     ended: labels when the last attempt was over. released: number of the newest release that an
-    attempt has told of.
+    attempt has told of. trial: whether candidates are shadowed, judged and tried.
     """
 
     log: Log
+    trial: bool
     ended: int = 0
     released: int = 0
     incidents: dict[str, None] = field(default_factory=dict)
@@ -67,14 +69,13 @@ class Retrainings:
     @property
     def computes(self) -> bool:
         """Whether an attempt is at a stage that more labels do nothing for."""
-        attempt = self.log.open
-        return attempt is not None and attempt.running not in WAITING
+        return self.log.open is not None and not self.waits
 
     @property
     def waits(self) -> bool:
         """Whether an attempt is at a stage that waits for labels."""
         attempt = self.log.open
-        return attempt is not None and attempt.running in WAITING
+        return self.trial and attempt is not None and attempt.running in WAITING
 
     def is_owed(self, labels: int, schedule: int) -> bool:
         """Whether the retrainer has a reason to begin, and has not begun."""
@@ -109,7 +110,7 @@ class Ears:
     """Reads the topics from their beginning on; used by one thread."""
 
     def __init__(self, stream: Stream, kafka: KafkaSettings, registry: Registry) -> None:
-        self.retrainings = Retrainings(Log(stream.name))
+        self.retrainings = Retrainings(Log(stream.name), stream.retrain.shadow)
         self.timeline = Timeline()
         self._reader = wire.Reader(registry.schema)
         with ExitStack() as exits:

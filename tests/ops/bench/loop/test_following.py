@@ -31,14 +31,14 @@ def kept(retrainings: Retrainings, labels: int, number: int = 1) -> None:
 
 def test_a_retraining_is_owed_from_so_many_labels_on() -> None:
     """Counted from where the last one ended."""
-    retrainings = Retrainings(Log("s"))
+    retrainings = Retrainings(Log("s"), trial=True)
     kept(retrainings, 200)
     assert [retrainings.is_owed(labels, 100) for labels in (200, 299, 300)] == [False, False, True]
 
 
 def test_an_incident_is_owed_one_until_an_attempt_begins() -> None:
     """Its later revisions ask for none."""
-    retrainings = Retrainings(Log("s"))
+    retrainings = Retrainings(Log("s"), trial=True)
     retrainings.opened("i")
     assert retrainings.is_owed(0, 100)
     kept(retrainings, 50)
@@ -48,7 +48,7 @@ def test_an_incident_is_owed_one_until_an_attempt_begins() -> None:
 
 def test_stages_that_compute_hold_the_events_up_and_those_that_wait_for_labels_do_not() -> None:
     """Between two stages it computes."""
-    retrainings, seen = Retrainings(Log("s")), []
+    retrainings, seen = Retrainings(Log("s"), trial=True), []
     for stage in Stage:
         retrainings.add(step(stage, Status.STARTED, 1.0))
         seen.append(retrainings.computes)
@@ -59,9 +59,20 @@ def test_stages_that_compute_hold_the_events_up_and_those_that_wait_for_labels_d
     assert seen == [stage not in {Stage.JUDGE, Stage.CANARY} for stage in Stage]
 
 
+def test_without_a_trial_every_stage_holds_the_events_up() -> None:
+    """Those that would wait are passed through: what was sent then came before the release."""
+    retrainings = Retrainings(Log("s"), trial=False)
+    for stage in Stage:
+        retrainings.add(step(stage, Status.STARTED, 1.0))
+        assert retrainings.computes
+        assert not retrainings.waits
+        if stage is not Stage.PROMOTE:
+            retrainings.add(step(stage, Status.DONE, 2.0))
+
+
 def test_what_stages_took_and_how_attempts_ended_is_told() -> None:
     """The medians, by the records' own times."""
-    retrainings = Retrainings(Log("s"))
+    retrainings = Retrainings(Log("s"), trial=True)
     kept(retrainings, 200)
     kept(retrainings, 300, number=2)
     assert retrainings.seconds() == {"collect": 0.5, "train": 2.0}
@@ -71,7 +82,7 @@ def test_what_stages_took_and_how_attempts_ended_is_told() -> None:
 def test_a_release_is_known_of_before_it_is_read() -> None:
     """A promotion's record comes on another topic: what was sent between the two would be answered
     by the model before."""
-    retrainings = Retrainings(Log("s"))
+    retrainings = Retrainings(Log("s"), trial=True)
     for stage in Stage:
         retrainings.add(step(stage, Status.STARTED, 1.0))
         if stage is not Stage.PROMOTE:
