@@ -15,11 +15,14 @@ from pydantic import SecretStr
 
 from consumers.alert import Alert, read_alarms, run_alert
 from consumers.alert_log import Alarms
+from consumers.instruments import Live, installed
 from consumers.registry import Registry, subject_of
 from consumers.warehouse import Warehouse, migrate
 from millstream.alerts.alarm import Alarm
 from millstream.alerts.wire import Reader, Writer
 from millstream.contracts import contract, topic_table
+from millstream.metrics.health import Health
+from millstream.metrics.store import Store
 from millstream.settings import (
     AlertsSettings,
     KafkaSettings,
@@ -86,6 +89,7 @@ class World:
     warehouse: WarehouseSettings
     programs: list[Alert] = field(default_factory=list)
     threads: list[threading.Thread] = field(default_factory=list)
+    store: Store = field(default_factory=lambda: Store("alerts"))
 
     @contextmanager
     def running(self, **settings: Any) -> Iterator[None]:
@@ -98,10 +102,10 @@ class World:
 
         def run() -> None:
             made = AlertsSettings(**settings)
+            parts = (self.stream, self.kafka, self.registry, self.warehouse)
             try:
-                run_alert(
-                    self.stream, self.kafka, self.registry, self.warehouse, made, stop, ready_with
-                )
+                with installed(Live(self.store, Health(lambda: 0.0, 10.0))):
+                    run_alert(*parts, made, stop, ready_with)
             except BaseException as why:  # noqa: BLE001 - raised again in the test's own thread
                 errors.append(why)
 

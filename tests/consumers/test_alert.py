@@ -72,6 +72,10 @@ def test_lag_is_told_once_and_its_end_too(world: World, http: Http) -> None:
     (written,) = world.alarms()
     assert written.evidence["records"] == 20
     assert written.evidence["partitions_never_committed"] == 2
+    notices = "millstream_alerts_notices_total"
+    assert world.store.value(notices, channel="webhook", result="told") == 1
+    assert world.store.value("millstream_alerts_firing", severity="page") == 1
+    assert world.store.value("millstream_alerts_looks_total") >= 4
     with world.running(**hook(http)):
         wait_for(lambda: world.programs[1].looks >= 4, "looks after the restart")
         assert told(http) == [("behind", "firing", 1)]

@@ -10,6 +10,7 @@ import pytest
 from confluent_kafka import Consumer
 
 from consumers.inserts import WithinTheLoop
+from consumers.instruments import Live, installed
 from consumers.kafka import consumer_config
 from consumers.loop import Assignment, Loop
 from consumers.sink import Sink
@@ -18,6 +19,8 @@ from millstream.doubles.broker import Kafka
 from millstream.doubles.consumer import MemoryConsumer
 from millstream.doubles.tables import MemoryTables
 from millstream.errors import InvariantBroken
+from millstream.metrics.health import Health
+from millstream.metrics.store import Store
 from millstream.settings import KafkaSettings, SinkSettings
 from millstream.warehouse.blocks import Block, Look
 from millstream.warehouse.rows import LetterRows
@@ -103,6 +106,32 @@ def test_every_row_lands_once_with_inserts_beside_the_loop() -> None:
     assert [bed.tables.count(TABLE, TOPIC, n) for n in range(PARTITIONS)] == [RECORDS] * PARTITIONS
     assert not bed.tables.twice
     assert bed.sink.tally.rows == {TABLE: wanted}
+
+
+def test_the_sink_shows_what_it_wrote_and_what_waits() -> None:
+    """Rows by table, blocks, each insert's time, and that nothing is held at the end."""
+    may_end = threading.Event()
+    may_end.set()
+    live = Live(Store("sink"), Health(lambda: 0.0, 10.0))
+    with ThreadPoolExecutor(2) as executor, installed(live):
+        bed = Bed(SlowTables(may_end), executor)
+        shown = live.around(bed.sink, bed.assignment, bed.sink.tally.show)
+        running = threading.Thread(target=Loop(bed.assignment, shown, bed.stop).run)
+        running.start()
+        wanted = PARTITIONS * RECORDS
+        for _ in range(2_000):
+            if sum(bed.tables.count(TABLE, TOPIC, n) for n in range(PARTITIONS)) == wanted:
+                break
+            running.join(0.01)
+        bed.stop.set()
+        running.join(WAIT_S)
+    store, tally = live.store, bed.sink.tally
+    assert store.value("millstream_sink_rows_total", table=TABLE) == wanted
+    assert store.value("millstream_sink_blocks_total") == tally.blocks >= wanted / ROWS_MAX
+    assert store.value("millstream_sink_insert_seconds") == tally.blocks
+    assert store.value("millstream_sink_repeats_total") == 0
+    assert store.value("millstream_sink_paused") == 0
+    assert store.value("millstream_records_consumed_total", topic="other") == wanted
 
 
 def test_a_partition_leaves_after_its_insert_has_ended() -> None:

@@ -9,9 +9,12 @@ from pathlib import Path
 import pytest
 from confluent_kafka import TopicPartition
 
+from consumers.instruments import Live, installed
 from consumers.join import JoinAtLeastOnce, StateReader, Tally, run_join
 from millstream.errors import InvariantBroken
 from millstream.matching import Joined
+from millstream.metrics.health import Health
+from millstream.metrics.store import Store
 from millstream.settings import JoinSettings, RegistrySettings
 from ops.kafka.embedded import EmbeddedBroker
 from ops.registry.process import EmbeddedRegistry
@@ -39,7 +42,13 @@ class Life:
         registry = RegistrySettings(url=bed.environment["MILLSTREAM_REGISTRY_URL"])
         settings = JoinSettings(transaction_records_max=100)
         arguments = (bed.stream, bed.kafka, registry, settings, self._stop, self._watch)
-        self._thread = threading.Thread(target=run_join, args=arguments)
+        self.store = Store("join")
+
+        def run() -> None:
+            with installed(Live(self.store, Health(lambda: 0.0, 10.0))):
+                run_join(*arguments)
+
+        self._thread = threading.Thread(target=run)
         self._thread.start()
 
     def _watch(self, tally: Tally) -> None:
@@ -59,6 +68,9 @@ def test_a_join_that_is_started_again_goes_on_where_it_was(bed: JoinBed) -> None
     bed.wait_for_all()
     first.end()
     assert first.tally.counts.predictions >= 150
+    shown = first.store.value("millstream_join_records_total", status="labelled")
+    assert shown == first.tally.counts.labelled > 0
+    assert first.store.value("millstream_records_consumed_total", topic="predictions") >= 150
     second = Life(bed)
     bed.publish(150)
     bed.end()

@@ -7,12 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from consumers.instruments import Live, installed
 from consumers.registry import Registry
 from consumers.watch import KEY_FILE, Tally, run_watch
 from consumers.watch_publishers import newest_state
 from millstream.contracts import topic_table
 from millstream.drift.snapshot import load_key, unseal
 from millstream.errors import InvariantBroken
+from millstream.metrics.health import Health
+from millstream.metrics.store import Store
 from millstream.settings import KafkaSettings, RegistrySettings, WatchSettings
 from millstream.stream import Stream
 from ops.kafka.embedded import EmbeddedBroker
@@ -74,8 +77,14 @@ def test_it_opens_one_incident_and_goes_on_from_its_state(
     kafka = made(embedded, logs.stream)
     registry = RegistrySettings(url=embedded_registry.url)
     publish(logs, kafka, Registry(registry))
-    first = run_until_read(logs, kafka, registry)
+    numbers = Store("watch")
+    with installed(Live(numbers, Health(lambda: 0.0, 10.0))):
+        first = run_until_read(logs, kafka, registry)
     assert first.drift > 0
+    assert numbers.value("millstream_watch_records_total") == first.drift
+    assert numbers.value("millstream_watch_commits_total") == first.commits > 0
+    assert 0 < numbers.value("millstream_watch_alarms_total") <= first.drift
+    assert numbers.value("millstream_watch_open_incidents", verdict="concept_change") == 1
     assert [incident.verdict.value for incident in first.open] == ["concept_change"]
     second = run_until_read(logs, kafka, registry)
     assert (second.drift, second.incidents) == (0, 0)
