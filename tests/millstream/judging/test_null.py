@@ -44,22 +44,21 @@ def test_the_rate_of_wrong_promotions_is_below_alpha() -> None:
     assert upper_bound(wrong, RUNS * len(KINDS)) < RULE.alpha
 
 
-def test_a_champion_as_good_as_the_one_before_is_seldom_rolled_back() -> None:
-    """200 runs of 3,000 rows, independent and in bursts of one: by the verdict itself, which stands
-    from the first row on at which it was proven, at most alpha of them end in a roll back. One that
-    is five points worse is taken back nearly always."""
-    names = ["independent", "short bursts of one"]
+@pytest.mark.parametrize("name", ["independent", "short bursts of one"])
+def test_a_champion_as_good_as_the_one_before_is_seldom_rolled_back(name: str) -> None:
+    """200 runs of 3,000 rows, by the verdict itself, which stands from the first row on at which it
+    was proven: at most alpha of them end in a roll back. One that is five points worse is taken
+    back nearly always, under bursts of one model in a quarter of the runs at least."""
 
     def taken_back(better: float, seed: int) -> int:
-        random = np.random.default_rng(seed)
-        found = 0
-        for run in range(RUNS):
-            rows = KINDS[names[run % 2]].differences(3_000, better, random)
+        random, found = np.random.default_rng(seed), 0
+        for _ in range(RUNS):
+            rows = KINDS[name].differences(3_000, better, random)
             found += verdict(Role.PREDECESSOR, paired(rows, RULE), ())[0] is Verdict.ROLL_BACK
         return found
 
     assert taken_back(0.0, 5_000) <= RULE.alpha * RUNS
-    assert taken_back(0.05, 6_000) > 0.6 * RUNS
+    assert taken_back(0.05, 6_000) > (0.97 if name == "independent" else 0.25) * RUNS
 
 
 def test_bursts_would_fool_the_test_without_its_correction() -> None:
