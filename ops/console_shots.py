@@ -55,7 +55,13 @@ DAMAGED: Final = {
 }
 """Kafka value -> how many events have it."""
 PATIENCE_S: Final = 120.0
-WAIT_MS: Final = 15_000
+WAIT_MS: Final = 30_000
+SHOWN: Final = (
+    "() => document.querySelector('#page .panel') && !document.querySelector('#reading') && "
+    "document.querySelectorAll('#page .chart').length === "
+    "document.querySelectorAll('#page .chart[data-drawn]').length"
+)
+"""Whether a page has its data and its charts."""
 
 
 def shoot(url: str, into: Path, event: str, every: bool, said: Callable[[str], None]) -> None:
@@ -83,12 +89,8 @@ def shoot(url: str, into: Path, event: str, every: bool, said: Callable[[str], N
                         page.get_by_role("button", name="Run").click()
                     if name == "letters":
                         page.locator("#page tbody button").first.click()
-                    page.wait_for_timeout(2_500 if name != "overview" else 6_000)
-                    page.wait_for_function(
-                        "() => document.querySelectorAll('#page .chart').length === "
-                        "document.querySelectorAll('#page .chart[data-drawn]').length",
-                        timeout=WAIT_MS,
-                    )
+                    page.wait_for_timeout(2_000 if name != "overview" else 6_000)
+                    page.wait_for_function(SHOWN, timeout=WAIT_MS)
                     file = into / f"{name}{'-dark' if dark else ''}{suffix}.png"
                     page.screenshot(path=file, full_page=True)
                     said(f"{file}")

@@ -182,7 +182,7 @@ def test_no_page_is_wider_than_the_window(
     with clean_page(browser, width, dark) as page:
         for path in PATHS:
             _open(page, shown, path + ("?q=L-1800" if path == "/lookup" else ""))
-            expect(page.locator("#page")).not_to_be_empty()
+            expect(page.locator("#page .panel").first).to_be_visible()
             page.wait_for_function(
                 "() => document.querySelectorAll('#page .chart').length === "
                 "document.querySelectorAll('#page .chart[data-drawn]').length"

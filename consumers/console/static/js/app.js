@@ -65,6 +65,7 @@ function show(focus) {
   by("notices").replaceChildren();
   sweep();
   if (page.mount) page.mount(by("page"), shell.context);
+  else by("page").append(h("p", { class: "muted", id: "reading" }, "Reading."));
   if (shell.pulse && page.live) page.live(shell.pulse, shell.context);
   if (focus) { by("main").focus(); window.scrollTo(0, 0); }
   load();

@@ -40,7 +40,12 @@ export function panel(title, ...children) {
 }
 
 export function empty(what, todo) {
-  return h("p", { class: "empty" }, h("strong", {}, what), todo);
+  return h("p", { class: "empty" }, h("strong", {}, what), coded(todo));
+}
+
+// Text in which `commands` stand between backticks.
+export function coded(text) {
+  return text.split("`").map((part, i) => (i % 2 ? h("code", {}, part) : part));
 }
 
 export function state(kind, ...text) {

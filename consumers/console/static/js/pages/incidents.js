@@ -1,4 +1,4 @@
-import { empty, facts, h, panel, state, table } from "../dom.js";
+import { coded, empty, facts, h, panel, state, table } from "../dom.js";
 import { time, words } from "../format.js";
 
 const MEANS = {
@@ -9,14 +9,14 @@ const MEANS = {
 };
 const KIND = { opened: "bad", updated: "bad", resolved: "good" };
 
-function one(i, context) {
+function one(i, place, context) {
   const [means, todo] = MEANS[i.verdict] || ["", ""];
   const asked = context.params.get("id");
-  return h("details", { class: "panel incident", "data-key": `incident ${i.id}`, open: asked ? asked === i.id : i.status !== "resolved" },
+  return h("details", { class: "panel incident", "data-key": `incident ${i.id}`, open: asked ? asked === i.id : i.status !== "resolved" || place === 0 },
     h("summary", {}, state(KIND[i.status] || "", i.status === "resolved" ? "resolved" : "open"), h("strong", {}, words(i.verdict)),
       h("span", { class: "muted" }, `since ${time(i.first)} UTC`)),
     h("div", { class: "body" },
-      h("p", { class: "prose" }, means, " ", h("span", { class: "muted" }, todo)),
+      h("p", { class: "prose" }, means, " ", h("span", { class: "muted" }, coded(todo))),
       facts([
         ["Opened for", words(i.cause)],
         ["Features", i.features.join(", ")],
@@ -36,7 +36,7 @@ function one(i, context) {
 function render(data, context) {
   if (!data.incidents.length) return [panel("Incidents", empty("There has been no incident.", "`millstream watch` opens one when inputs break, or when errors rise; it says which, and why."))];
   const open = data.incidents.filter((i) => i.status !== "resolved").length;
-  return [h("p", { class: "muted" }, `${open} open, ${data.incidents.length - open} resolved. Times are the events’ own.`), data.incidents.map((i) => one(i, context))];
+  return [h("p", { class: "muted" }, `${open} open, ${data.incidents.length - open} resolved. Times are the events’ own.`), data.incidents.map((i, place) => one(i, place, context))];
 }
 
 export default { path: "/incidents", title: "Incidents", key: "i", source: () => "/api/incidents", depends: ["incidents", "alarms"], every: 2, render };

@@ -1,6 +1,6 @@
 import { append, details, empty, facts, h, panel, state, table } from "../dom.js";
 import { axisTime, axisValue, chart, colour, faint, legend, seriesToken, tooltip } from "../charts.js";
-import { any, count, digest, ms, number, share, tick, time, words } from "../format.js";
+import { any, count, digest, ms, number, share, span, tick, time, words } from "../format.js";
 
 function answers(data) {
   const { first, step, cells } = data.answers;
@@ -9,7 +9,7 @@ function answers(data) {
   const buckets = Math.max(...cells.map((c) => c[0])) + 1;
   const of = (v) => { const by = new Map(cells.filter((c) => c[1] === v).map((c) => [c[0], c[2]])); return Array.from({ length: buckets }, (_, b) => [first + (b + 0.5) * step, (1000 * (by.get(b) || 0)) / step]); };
   const [min, max] = [first, first + buckets * step];
-  const marks = data.releases.filter((r) => r.at >= min - step && r.at <= max + step).map((r) => ({ xAxis: Math.min(max, Math.max(min, r.at)), name: `${r.number} ${r.kind}` }));
+  const marks = data.releases.filter((r) => r.at >= min - step && r.at <= max + step).map((r) => ({ xAxis: Math.min(max, Math.max(min, r.at)), name: `${r.number} ${r.kind}`, label: { distance: r.number % 2 ? 4 : 17 } }));
   return {
     grid: { left: 8, right: 14, top: 48, bottom: 4, outerBoundsMode: "same", outerBoundsContain: "axisLabel" },
     tooltip: tooltip({ formatter: (p) => `${time(p[0].value[0])} UTC\n${p.map((s) => `${s.seriesName}  ${number(s.value[1], 1)}/s`).join("\n")}` }),
@@ -71,6 +71,16 @@ function releases(data, context) {
   ], data.releases);
 }
 
+// One of each attempt, the newest first: its first and last word, and how it ended.
+function attempts(rows) {
+  const by = new Map();
+  for (const row of rows) {
+    const held = by.get(row.number);
+    by.set(row.number, { number: row.number, first: held ? held.first : row, last: row, over: row.status === "over" ? row : held?.over });
+  }
+  return [...by.values()];
+}
+
 function render(data, context) {
   const bundle = { title: "No model has answered yet.", todo: `The bundle of stream.toml (${data.bundle}) answers until there is a release.` };
   return [
@@ -104,10 +114,14 @@ function render(data, context) {
       { head: "Why", class: "wide any", cell: (d) => d.reason },
     ], data.decisions) : empty("Nothing was decided.", "`millstream judge`, or the retrainer, compares a challenger with the champion on the same events.")),
     panel("Retraining", data.retraining.length ? table("Retraining", [
-      { head: "Attempt", cell: (r) => r.number }, { head: "Stage", cell: (r) => r.stage },
-      { head: "Status", cell: (r) => (r.status === "over" ? state(r.outcome === "promoted" ? "good" : r.outcome === "failed" ? "bad" : "", r.outcome) : r.status) },
-      { head: "At (UTC)", class: "nowrap", cell: (r) => time(r.at) }, { head: "Trigger", cell: (r) => r.trigger }, { head: "Why", class: "wide any", cell: (r) => r.reason },
-    ], data.retraining) : empty("There was no retraining.", "`millstream retrain` runs beside the stream; incidents, a schedule or a person start it.")),
+      { head: "Attempt", cell: (a) => a.number },
+      { head: "Ended", cell: (a) => (a.over ? state(a.over.outcome === "promoted" ? "good" : a.over.outcome === "failed" ? "bad" : "", a.over.outcome) : state("warn", "under way")) },
+      { head: "Came to", cell: (a) => a.last.stage + (a.last.tries > 1 ? `, try ${a.last.tries}` : "") },
+      { head: "Began (UTC)", class: "nowrap", cell: (a) => time(a.first.at) },
+      { head: "Took", num: true, cell: (a) => span(a.last.at - a.first.at) },
+      { head: "Trigger", cell: (a) => a.first.trigger },
+      { head: "Why", class: "wide any", cell: (a) => [a.first.reason, a.over && a.over.reason !== a.first.reason ? h("span", { class: "muted" }, ` - ${a.over.reason}`) : ""] },
+    ], attempts(data.retraining)) : empty("There was no retraining.", "`millstream retrain` runs beside the stream; incidents, a schedule or a person start it.")),
   ];
 }
 

@@ -7,7 +7,7 @@ const LATE_S = 15;
 let parts = null;
 
 function tile(name) {
-  const value = h("dd", { class: "value" }, "–");
+  const value = h("dd", { class: name === "Answering" ? "value name" : "value" }, "–");
   const note = h("dd", { class: "note" });
   return { box: h("div", { "data-tile": name }, h("dt", {}, name), value, note), set(v, unit, said = "") {
     value.replaceChildren(document.createTextNode(v), unit ? h("small", {}, ` ${unit}`) : "");
