@@ -107,7 +107,8 @@ def timed(
         body = b"".join(warehouse.text(counted, "TabSeparated", parameters, settings))
         rows = int(body or b"0")
     except MillstreamError as why:
-        return Timed(name, kind, *[float("nan")] * 3, 0, str(why)[:200])
+        never = float("nan")
+        return Timed(name, kind, never, never, never, 0, str(why)[:200])
     later, works = seconds[1:] or seconds, busy[1:] or busy
     return Timed(name, kind, seconds[0], statistics.median(later), statistics.median(works), rows)
 
