@@ -145,7 +145,8 @@ def _how(pieces: Sequence[Piece]) -> Iterator[str]:
 def _setting(pieces: Sequence[Piece]) -> str:
     found = sorted({piece.setting.schedule for piece in pieces})
     labels = " or ".join(str(number) for number in found)
-    return f"`schedule_labels = {labels}`, `shadow = false` unless said, `inputs = false`"
+    said = "`rows_max = 25000`, `shadow = false` unless said, `inputs = false`"
+    return f"`schedule_labels = {labels}`, {said}"
 
 
 def _goals(pieces: Sequence[Piece]) -> Iterator[list[str]]:
