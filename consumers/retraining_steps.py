@@ -169,6 +169,10 @@ class StreamSteps:
         stream, warehouse, now_us = self._stream, self._parts.warehouse, self._parts.now_us()
         began_us = int(attempt.facts(since).get("at_us", now_us))
         late = now_us - began_us > stream.retrain.patience_s * 1e6
+        wanted = stream.retrain.canary_labels if canary else 0
+        labels = count_answered(stream, warehouse, canary.number) if canary else 0
+        if canary and not labels and not late:
+            return Waits("no event behind its switches has a label yet")
         decision = self._decision(_reference(attempt))
         if decision is None:
             nobody = Ended(Outcome.KEPT, "nobody scored it in time") if late else None
@@ -176,8 +180,6 @@ class StreamSteps:
             return self._ended_outside(attempt) or nobody or waits
         if decision.verdict is Verdict.REJECT:
             return self._kept(decision, decision.reason)
-        wanted = stream.retrain.canary_labels if canary else 0
-        labels = count_answered(stream, warehouse, canary.number) if canary else 0
         if decision.verdict is Verdict.PROMOTE and labels >= wanted:
             self._publish(decision)
             rows = decision.evidence.finding.rows
