@@ -52,7 +52,7 @@ function curves(data) {
   };
 }
 
-function last(data, v) { return Math.max(0, ...data.windows.filter((c) => c.version === v).map((c) => c.window[1])); }
+function last(data, v) { return Math.max(0, ...data.windows.filter((c) => c.answers && c.version === v).map((c) => c.window[1])); }
 
 function render(data) {
   if (!data.versions.length) return [panel("Performance", empty("There are no predictions in ClickHouse yet.", "They come when `millstream score` answers events and `millstream sink` keeps them."))];
