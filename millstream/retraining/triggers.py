@@ -88,7 +88,7 @@ class Triggers:
 
     @property
     def waiting(self) -> tuple[Opened, ...]:
-        """The incidents that an attempt that begins now is about, in the order in which they came."""
+        """What an attempt that begins now is about, in the order in which they came."""
         return tuple(self._waiting.values())
 
     def told(self, incidents: Sequence[Opened]) -> None:
