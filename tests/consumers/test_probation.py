@@ -24,7 +24,7 @@ from consumers.kafka import producer_config
 from consumers.model_registry import open_registry
 from consumers.probation import SETTLE_S, Probations, tended
 from consumers.registry import Registry
-from consumers.releases import read_timeline
+from consumers.releases import ReleaseLog
 from consumers.releasing import ROLLED_BACK
 from consumers.warehouse import Warehouse, migrate
 from millstream.alerts.alarm import Alarm
@@ -36,6 +36,7 @@ from millstream.models.package import About, make_bundle
 from millstream.models.reference import ModelReference
 from millstream.releases.decide import Wanted
 from millstream.releases.release import Effective, Kind, Release, Switch
+from millstream.releases.timeline import Timeline
 from millstream.releases.wire import Writer
 from millstream.settings import KafkaSettings, RegistrySettings, WarehouseSettings
 from millstream.stream import Stream
@@ -104,7 +105,8 @@ class World:
         subject = f"{self.stream.topic('releases')}-value"
         self._writer = Writer(self.registry.register(subject, contract("release").text))
         self._producer = Producer(producer_config(self.kafka, "test"))
-        self._switches = 0
+        self._log = ReleaseLog.open(self.stream, self.kafka, self.registry.schema)
+        self._known = Timeline()
         self._before = self.versions[0]
         self.probations = self.begin()
 
@@ -130,9 +132,15 @@ class World:
         wanted = Wanted(name, model, decided_us=self.now_us, **more)
         return releasing.release(self.stream, self.kafka, self.registry, self.models, wanted)
 
+    def timeline(self) -> Timeline:
+        """Of the topic."""
+        for entry in self._log.catch_up():
+            self._known.add(entry)
+        return self._known
+
     def newest(self) -> Release:
         """Of the topic."""
-        found = read_timeline(self.stream, self.kafka, self.registry.schema).newest
+        found = self.timeline().newest
         assert found is not None
         return found
 
@@ -178,13 +186,13 @@ class World:
         return promotion
 
     def _former(self, promotion: Release) -> ModelReference:
-        releases = read_timeline(self.stream, self.kafka, self.registry.schema).releases
+        releases = self.timeline().releases
         earlier = [r.champion for r in releases if r.number < promotion.number]
         return earlier[-1] if earlier else self.versions[0]
 
     def look(self) -> bool:
         """What the program does when all that was released and switched has come to it."""
-        there = read_timeline(self.stream, self.kafka, self.registry.schema)
+        there = self.timeline()
         wanted = (len(there.releases), len(there.switches))
         deadline = time.monotonic() + READY_S_MAX
         while self._heard() != wanted:
@@ -218,6 +226,7 @@ class World:
 
     def close(self) -> None:
         self.probations.close()
+        self._log.close()
         self.warehouse.close()
         self.registry.close()
 
