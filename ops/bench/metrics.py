@@ -257,7 +257,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     name = f"metrics-{began:%Y-%m-%d-%H%M%S}"
     RESULTS.joinpath(f"{name}.md").write_text(text, "utf-8")
     RESULTS.joinpath(f"{name}.json").write_text(
-        json.dumps([asdict(each) for each in (*own, *found)], indent=1) + "\n", "utf-8"
+        json.dumps([asdict(each) for each in own] + [asdict(each) for each in found], indent=1)
+        + "\n",
+        "utf-8",
     )
     sys.stdout.write(text)
     return 0

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
@@ -126,7 +127,7 @@ def browser() -> Iterator[Browser]:
 @contextmanager
 def clean_page(browser: Browser, width: int = 1_600, dark: bool = False) -> Iterator[Page]:
     """A page that must end without an error in its console, and without a request elsewhere."""
-    scheme = "dark" if dark else "light"
+    scheme: Literal["dark", "light"] = "dark" if dark else "light"
     page = browser.new_page(
         viewport={"width": width, "height": 1_000}, color_scheme=scheme, reduced_motion="reduce"
     )

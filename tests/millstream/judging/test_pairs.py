@@ -95,7 +95,8 @@ def test_the_first_rows_are_cut_from_every_column() -> None:
     """Slices too; what was refused stays."""
     regions = {"region": np.array(["north", "south"] * 10, object)}
     truth = np.arange(20) % 2
-    made = Pairs(*(answers(np.full(20, p), truth, slices=regions) for p in (0.2, 0.8)), refused=3)
+    champion, challenger = (answers(np.full(20, p), truth, slices=regions) for p in (0.2, 0.8))
+    made = Pairs(champion, challenger, refused=3)
     cut = made.first(5)
     assert (len(cut), len(cut.challenger), cut.refused) == (5, 5, 3)
     assert cut.champion.slices["region"].tolist() == ["north", "south"] * 2 + ["north"]
