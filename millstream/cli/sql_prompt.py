@@ -15,7 +15,7 @@ from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from prompt_toolkit.lexers import PygmentsLexer
 from pygments.lexers.sql import SqlLexer
 
-from millstream.cli import sql as shown
+from millstream.cli import sql_shown as shown
 from millstream.errors import MillstreamError, OperatorNeeded
 from millstream.sql.completion import COMMANDS, FORMATS, Words, completions
 from millstream.sql.cookbook import cookbook
@@ -74,7 +74,7 @@ class Prompt:
             return
         command, *words = text.split()
         if command == "\\c" and words:
-            shown.run_recipe(self._analyst, words, self._form, self._rows)
+            shown.run_recipe(self._analyst, words[0], words[1:], self._form, self._rows)
         elif command == "\\d":
             self._describe(words[0] if words else None)
         elif command == "\\f" and words and words[0] in FORMATS:

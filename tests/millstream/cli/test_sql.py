@@ -19,8 +19,9 @@ from typer.testing import CliRunner, Result
 
 from consumers.analyst import Analyst
 from consumers.warehouse import Warehouse
-from millstream.cli.sql import sql, statements
+from millstream.cli.sql import sql
 from millstream.cli.sql_prompt import Prompt, SqlCompleter, is_whole, terminal
+from millstream.cli.sql_shown import statements
 from millstream.errors import OperatorNeeded, SettingsInvalid
 from millstream.settings import WarehouseSettings
 from millstream.sql.cookbook import cookbook
