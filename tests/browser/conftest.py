@@ -110,9 +110,10 @@ def shown(tmp_path_factory: pytest.TempPathFactory, embedded: EmbeddedBroker) ->
         yield made
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Debian's Chromium; skips where there is none, fails if CI is true."""
+    """Debian's Chromium; skips where there is none, fails if CI is true. Gone behind the file, as
+    Playwright leaves an event loop running in which no other test could run one."""
     if shutil.which(CHROMIUM) is None:
         reason = f"there is no {CHROMIUM}: install Debian's package chromium"
         if os.environ.get("CI") == "true":
