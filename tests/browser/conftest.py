@@ -14,7 +14,15 @@ from typing import Literal
 
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
-from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, Request, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    ConsoleMessage,
+    Dialog,
+    Page,
+    Request,
+    expect,
+    sync_playwright,
+)
 from pydantic import SecretStr
 
 from consumers.kafka import connection
@@ -133,6 +141,7 @@ def clean_page(browser: Browser, width: int = 1_600, dark: bool = False) -> Iter
         viewport={"width": width, "height": 1_000}, color_scheme=scheme, reduced_motion="reduce"
     )
     page.set_default_timeout(20_000)
+    expect.set_options(timeout=20_000)
     faults: list[str] = []
 
     def said(message: ConsoleMessage) -> None:
