@@ -137,8 +137,9 @@ function troubles() {
 
 function tell() {
   const list = troubles().map((e) => {
-    const kept = e.at ? `Shown is what was known at ${clock(e.at)} UTC` : "There is nothing to show yet";
-    return { text: e.what === "console" ? e.problem : `${e.what} is out of reach: ${e.problem}`, remedy: `${e.remedy}. ${kept}`, age: e.at };
+    const at = e.at || (e.what === "ClickHouse" ? shell.envelope?.at : null);
+    const kept = at ? `Shown is what was known at ${clock(at)} UTC` : "There is nothing to show yet";
+    return { text: e.what === "console" ? e.problem : `${e.what} is out of reach: ${e.problem}`, remedy: `${e.remedy}. ${kept}`, age: at };
   });
   const same = JSON.stringify(list);
   if (same !== shell.told) {
