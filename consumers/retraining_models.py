@@ -27,9 +27,9 @@ from millstream.models.passport import Passport
 from millstream.models.reference import ModelReference
 from millstream.models.registry import ModelRegistry
 from millstream.models.session import Session
-from millstream.retraining.challenge import Candidate, Why
+from millstream.retraining.challenge import Candidate
 from millstream.retraining.policy import Policy
-from millstream.retraining.stages import Attempt, Log, Outcome, Stage, Trigger
+from millstream.retraining.stages import Attempt, Log, Outcome, Stage
 from millstream.retraining.workshop import Workshop
 from millstream.settings import KafkaSettings
 from millstream.stream import Stream
@@ -39,7 +39,6 @@ from millstream.training.train import Recipe
 
 THRESHOLD = 0.5
 """Where the champion has none."""
-NOT_DUE = "no challenge is due yet, by the labels behind the last one"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +93,7 @@ class Models:
         shop = self._workshop(rows, models, before, threshold)
         labelled_us = int(rows.times_us[-1])
         newest_us, lag = answered_behind(self._stream, self._parts.warehouse, labelled_us)
-        # the policy has a schedule of its own in labels: asked each time, it swaps for noise
-        by_labels = attempt.trigger is Trigger.SCHEDULE and not self._stream.retrain.schedule_s
-        why: Why | None = None if by_labels else "asked"
-        decisions = policy.look(shop.losses, max(newest_us, labelled_us) + 1, lag, why)
+        decisions = policy.look(shop.losses, max(newest_us, labelled_us) + 1, lag, "asked")
         facts = {
             "decisions": [each.as_json() for each in decisions],
             "policy": policy.state(),
@@ -108,7 +104,7 @@ class Models:
         }
         wanted = policy.wanted
         if wanted.ranges == before.ranges:
-            return Ended(Outcome.KEPT, decisions[0].reason if decisions else NOT_DUE, facts)
+            return Ended(Outcome.KEPT, decisions[0].reason, facts)
         facts["winner"] = wanted.as_json()
         if wanted.name in models:
             return Done({**facts, "reference": models[wanted.name]})

@@ -17,7 +17,6 @@ from consumers.model_registry import open_registry
 from consumers.releasing import release
 from consumers.retrainer import Ended
 from consumers.retraining import run_retrainer
-from consumers.retraining_models import NOT_DUE
 from millstream.alerts.wire import Reader
 from millstream.cli.repro import repro
 from millstream.contracts import topic_table
@@ -285,23 +284,3 @@ def test_a_schedule_of_seconds_alone_begins_a_first_retraining(make: Make) -> No
         clock.now_us += 7_200 * SECOND_US
         assert hand.retrainer.look()
         assert hand.attempt.trigger is Trigger.SCHEDULE
-
-
-def test_a_schedule_of_labels_challenges_when_the_policy_says_so(make: Make) -> None:
-    """Asked more often, it hears how the champion does, and tries nothing; a person always may."""
-    world = make(f"{ALONE}schedule_labels = 100\n")
-    decisions, clock = [], Clock()
-    with world.by_hand(clock) as hand:
-        for labels in (1_500, 1_620):
-            world.know(labels)
-            clock.now_us += 3_600 * SECOND_US
-            assert hand.retrainer.look()
-            attempt = hand.look(20)
-            assert attempt.trigger is Trigger.SCHEDULE
-            over = ended(attempt, Outcome.KEPT).over
-            assert over is not None
-            decisions.append(len(over.facts["decisions"]))
-            reasons = over.reason
-    assert (decisions, reasons) == ([1, 0], NOT_DUE)
-    asked = ended(retrain(world), Outcome.KEPT).over
-    assert asked is not None and len(asked.facts["decisions"]) == 1
