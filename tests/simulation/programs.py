@@ -85,7 +85,7 @@ class NamingPlan(ScoringPlan):
         places = zip(records.partitions[good], records.offsets[good], strict=True)
         names = [f"{partition}/{offset}/{number}".encode() for partition, offset in places]
         refusals = tuple(Refusal(row, Stage.DECODE, "poison", "it is poison") for row in bad)
-        return Answers(good, names, refusals, np.full(len(records), 1), {})  # type: ignore[arg-type]
+        return Answers(good, names, refusals, np.full(len(records), 1), {})
 
 
 class PlainRows:
