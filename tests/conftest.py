@@ -26,6 +26,9 @@ from ops.registry.process import EmbeddedRegistry
 from tests.stores import client_of, mlflow_server, new_bucket, s3_server
 
 _MARKERS = {"kafka_jars": "broker", "registry_jars": "registry"}
+_LONG = ("broker", "registry", "crash", "fault")
+LONG_S_MAX = 1500
+"""Of one test with real parts and its fixtures: the first fetches the jars."""
 _missing_parts: set[str] = set()
 
 
@@ -38,6 +41,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for fixture, marker in _MARKERS.items():
             if fixture in getattr(item, "fixturenames", ()):
                 item.add_marker(marker)
+        if any(item.get_closest_marker(name) for name in _LONG):
+            item.add_marker(pytest.mark.timeout(LONG_S_MAX))
 
 
 def _fetched(fetch: Callable[[], Path]) -> Path:
