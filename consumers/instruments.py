@@ -229,6 +229,7 @@ class Metered:
 
     def place(self, partitions: list[Partition]) -> dict[Partition, int | None]:
         """As the program; then the group has answered."""
+        self._live.turned()  # the loop asks again and again while what it needs is away
         with self._told():
             places = self._program.place(partitions)
         self._live.health.assigned()

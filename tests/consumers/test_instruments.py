@@ -17,6 +17,7 @@ from consumers.watchdog import Watchdog
 from millstream.errors import DependencyUnavailable
 from millstream.metrics.health import Health
 from millstream.metrics.store import Store
+from millstream.offsets import Partition
 from millstream.settings import KafkaSettings
 from ops.kafka.embedded import EmbeddedBroker
 from tests.consumers.taker import Taken, Taker, once_and_in_order, publish, taker_of
@@ -154,6 +155,25 @@ def test_a_bug_is_counted_and_passes(taker: Taker, live: Live, published: set[Ta
     with pytest.raises(ZeroDivisionError, match="ours"):
         run_seen(taker, live, published)
     assert live.store.value("millstream_batches_failed_total", error="other") == 1
+
+
+def test_a_program_that_waits_at_its_assignment_lives(taker: Taker) -> None:
+    """The loop asks it for its place again and again; it is not ready, and nobody must end it."""
+    clock = Clock()
+    live = Live(Store("scorer"), Health(clock, 10.0), clock=clock)
+
+    def away(partitions: list[Partition]) -> dict[Partition, int | None]:
+        raise DependencyUnavailable("ClickHouse", "it sleeps")
+
+    taker.place = away  # type: ignore[method-assign]
+    program = live.around(taker, taker.assignment)
+    for _ in range(3):
+        clock.now += 9.0
+        with pytest.raises(DependencyUnavailable):
+            program.place([("loans.events", 0)])
+        assert live.health.why_not_live() == []
+    assert "ClickHouse is away" in live.health.why_not_ready()
+    taker.assignment.consumer.close()
 
 
 def test_gauges_are_looked_at_from_time_to_time(taker: Taker, live: Live) -> None:
