@@ -110,6 +110,7 @@ class Store:
         with self._lock:
             kept = dict(list(values.items())[:SERIES_MAX])
             self._values[name] = {**dict.fromkeys(metric.known(), 0.0), **kept}
+            self._drop(len(values) - len(kept))
 
     def observe(self, name: str, value: float, **labels: str) -> None:
         """One value of a histogram."""
@@ -165,16 +166,18 @@ class Store:
         """Whether the series may be there; the lock is held."""
         if key in found or len(found) < SERIES_MAX:
             return True
-        dropped = self._values[DROPPED]
-        dropped[()] = dropped.get((), 0.0) + 1
+        self._drop(1)
         return False
+
+    def _drop(self, samples: int) -> None:
+        self._values[DROPPED][()] += samples
 
     def _room_for(self, name: str, key: Key) -> Buckets | None:
         found = self._buckets[name]
         buckets = found.get(key)
         if buckets is None:
             if len(found) >= SERIES_MAX:
-                self._values[DROPPED][()] = self._values[DROPPED].get((), 0.0) + 1
+                self._drop(1)
                 return None
             buckets = found[key] = Buckets(self._metrics[name].bounds)
         return buckets

@@ -105,6 +105,16 @@ def test_too_many_series_are_dropped_and_counted(store: Store) -> None:
     assert store.value(DROPPED) == 5
 
 
+def test_series_that_a_gauge_has_too_many_of_are_counted(store: Store) -> None:
+    """Those that are shown and those that are not, at each look."""
+    lags = {("events", str(number)): 1.0 for number in range(SERIES_MAX + 3)}
+    for _ in range(2):
+        store.only("millstream_lag_records", lags)
+    values = {r.metric.name: r.values for r in store.readings()}
+    assert len(values["millstream_lag_records"]) == SERIES_MAX
+    assert store.value(DROPPED) == 6
+
+
 def test_what_was_not_declared_is_a_mistake_of_ours(store: Store) -> None:
     """Another program's metric, another kind, other labels, a counter that shrinks."""
     with pytest.raises(AssertionError, match="not declared"):
