@@ -29,6 +29,7 @@ from consumers.console.lookup import Lookup
 from consumers.console.models import Models
 from consumers.console.pages import Pages
 from consumers.console.reach import Answers, Reach
+from consumers.warehouse import CLICKHOUSE
 from millstream.console.plain import plain_object
 from millstream.console.sessions import KEY_BYTES, Password, Sessions
 from millstream.settings import ConsoleSettings, KafkaSettings, WarehouseSettings
@@ -44,7 +45,6 @@ WRONG_S: Final = 1.0
 """A wrong password is answered so late, one after the other: guessing is slow for everybody."""
 QUERIES_MAX: Final = 2
 """Queries of the SQL page that run at once; more are told to wait."""
-CLICKHOUSE: Final = "ClickHouse"
 _FRESH_S: Final = {"performance": 10.0, "models": 10.0, "drift": 4.0}
 """Pages that are dear are made no more often; the others are new within a second."""
 

@@ -58,7 +58,6 @@ class Hub:
         self._clock = clock
         self._listeners: set[asyncio.Event] = set()
         self._closed = False
-        self.looks = 0
 
     @property
     def is_full(self) -> bool:
@@ -111,6 +110,5 @@ class Hub:
                 source.trouble = trouble_of(why, source.what)
             except Exception as why:  # noqa: BLE001 - shown, and logged with its trace
                 source.trouble = trouble_of(why, "console")
-            self.looks += 1
             self._tell()
             await asyncio.sleep(self._period_s)

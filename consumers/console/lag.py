@@ -4,6 +4,7 @@ one for each group's offsets. Nobody joins a group, nothing is committed.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, Final
@@ -11,9 +12,9 @@ from typing import Any, Final
 from confluent_kafka import Consumer, IsolationLevel, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
-from consumers.kafka import ask, connection, kafka_error, require_broker, translate
+from consumers.kafka import KAFKA, ask, connection, kafka_error, require_broker, translate
 from millstream.console.states import Look, Progress, Reads, as_row, programs, waiting_of
-from millstream.errors import OperatorNeeded
+from millstream.errors import DependencyUnavailable, OperatorNeeded
 from millstream.settings import KafkaSettings
 from millstream.stream import Stream
 
@@ -23,13 +24,15 @@ Offsets = dict[str, dict[int, int]]
 
 
 class Lag:
-    """Looks again and again. clock: seconds. Used by one thread at a time; close it."""
+    """Looks again and again. clock: seconds. One thread at a time looks; any may close it."""
 
     def __init__(self, stream: Stream, settings: KafkaSettings, clock: Callable[[], float]) -> None:
         self._stream = stream
         self._settings = settings
         self._clock = clock
         self._admin: AdminClient | None = None
+        self._lock = threading.Lock()
+        self._is_closed = False
         self._groups: dict[str, Consumer] = {}
         self._programs = {reads: Progress() for reads in programs()}
         self._lows: Offsets = {}
@@ -61,10 +64,14 @@ class Lag:
         }
 
     def close(self) -> None:
-        """Let go of the clients."""
-        for consumer in self._groups.values():
-            with suppress(KafkaException):
-                consumer.close()
+        """Let go of the clients, each once the question it is asked is answered. A look that runs
+        on raises DependencyUnavailable and makes no further ones."""
+        with self._lock:
+            self._is_closed = True
+            for consumer in self._groups.values():
+                with suppress(KafkaException):
+                    consumer.close()
+            self._groups.clear()
 
     def _topics(self, admin: AdminClient) -> dict[str, list[int]]:
         """Those of the stream's topics that are there, with their partitions."""
@@ -98,21 +105,29 @@ class Lag:
         return made
 
     def _committed(self, group: str, topics: Mapping[str, Any]) -> dict[str, dict[int, int | None]]:
-        if group not in self._groups:
-            # read_uncommitted, or the answer waits while a transaction is open
-            own = {"group.id": group, "isolation.level": "read_uncommitted"}
-            self._groups[group] = Consumer(
-                connection(self._settings) | own | {"enable.auto.commit": False}
-            )
         asked = [TopicPartition(topic, p) for topic, parts in topics.items() for p in parts]
         doing = f"reading the offsets of {group}"
-        found = ask(doing, lambda: self._groups[group].committed(asked, timeout=ANSWER_S_MAX))
+        with self._lock:
+            consumer = self._reader(group)
+            found = ask(doing, lambda: consumer.committed(asked, timeout=ANSWER_S_MAX))
         made: dict[str, dict[int, int | None]] = {topic: {} for topic in topics}
         for each in found:
             if each.error is not None:
                 raise translate(each.error, doing)
             made[each.topic][each.partition] = each.offset if each.offset >= 0 else None
         return made
+
+    def _reader(self, group: str) -> Consumer:
+        """The group's; under the lock."""
+        if self._is_closed:
+            raise DependencyUnavailable(KAFKA, "the console has let go of it")
+        if group not in self._groups:
+            # read_uncommitted, or the answer waits while a transaction is open
+            own = {"group.id": group, "isolation.level": "read_uncommitted"}
+            self._groups[group] = Consumer(
+                connection(self._settings) | own | {"enable.auto.commit": False}
+            )
+        return self._groups[group]
 
     def _row(self, reads: Reads, progress: Progress, ends: Offsets, now: float) -> dict[str, Any]:
         topics = {

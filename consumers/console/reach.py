@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from consumers.warehouse import Found, Warehouse
+from consumers.warehouse import CLICKHOUSE, Found, Warehouse
 from millstream.errors import DependencyUnavailable, MillstreamError, OperatorNeeded
 from millstream.settings import ConsoleSettings, WarehouseSettings
 
@@ -39,15 +39,15 @@ class Reach:
             "max_memory_usage": console.query_bytes_max,
         }
         self._lock = threading.Lock()
+        self._is_closed = False
         self._warehouse: Warehouse | None = None
 
-    @property
-    def url(self) -> str:
-        return self._settings.url
-
     def warehouse(self) -> Warehouse:
-        """The client. Raises SettingsInvalid where nobody answers."""
+        """The client. Raises SettingsInvalid where nobody answers, DependencyUnavailable after
+        `close`."""
         with self._lock:
+            if self._is_closed:
+                raise DependencyUnavailable(CLICKHOUSE, "the console has let go of it")
             if self._warehouse is None:
                 self._warehouse = Warehouse.connect(self._settings)
             return self._warehouse
@@ -61,8 +61,9 @@ class Reach:
         return self.warehouse().look(sql, self._limits | limits, **parameters)
 
     def close(self) -> None:
-        """Let go of the client."""
+        """Let go of the client for good: a look that runs on connects no other."""
         with self._lock:
+            self._is_closed = True
             if self._warehouse is not None:
                 self._warehouse.close()
                 self._warehouse = None

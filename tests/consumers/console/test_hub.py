@@ -55,16 +55,23 @@ def test_nothing_is_asked_when_nobody_listens() -> None:
     """The loops end after the last listener has gone, and begin again with the next."""
 
     async def run() -> None:
-        hub = Hub({"a": lambda: 1}, PERIOD_S, lambda: 5.0)
+        looks = 0
+
+        def look() -> int:
+            nonlocal looks
+            looks += 1
+            return 1
+
+        hub = Hub({"a": look}, PERIOD_S, lambda: 5.0)
         frames = hub.frames()
         await _until(frames, lambda f: f["a"]["data"] == 1)
         await frames.aclose()  # type: ignore[attr-defined]
         while any(s.task is not None and not s.task.done() for s in hub._sources.values()):
             await asyncio.sleep(PERIOD_S)
-        seen = hub.looks
+        seen = looks
         again = hub.frames()
         await _until(again, lambda f: True)
-        while hub.looks == seen:
+        while looks == seen:
             await anext(again)
         hub.close()
 

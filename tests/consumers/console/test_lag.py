@@ -124,6 +124,20 @@ def test_looking_leaves_no_member_in_a_group(
     consumer.close()
 
 
+def test_a_look_that_outlasts_the_console_makes_no_client(
+    lag: tuple[Lag, list[float]], stream: Stream, settings: KafkaSettings
+) -> None:
+    """What was closed is asked nothing; to close it again is no fault."""
+    looker, _ = lag
+    _publish(settings, stream.topic("events"), {0: 1})
+    _look(looker)
+    looker.close()
+    with pytest.raises(DependencyUnavailable, match="let go"):
+        looker.look()
+    assert not looker._groups
+    looker.close()
+
+
 def test_a_stream_without_topics_is_the_operators(tmp_path: Path, settings: KafkaSettings) -> None:
     """The remedy makes them."""
     looker = Lag(stream_in(tmp_path, f"s{uuid.uuid4().hex[:12]}"), settings, lambda: 0.0)

@@ -44,6 +44,16 @@ def test_a_clickhouse_that_is_away_is_the_operators_to_start() -> None:
             reach.rows("SELECT 1")
 
 
+def test_a_look_that_outlasts_the_console_connects_no_more(reach: Reach) -> None:
+    """Nobody would close that client."""
+    assert reach.rows("SELECT 1") == [(1,)]
+    reach.close()
+    with pytest.raises(DependencyUnavailable, match="let go"):
+        reach.rows("SELECT 1")
+    assert reach._warehouse is None
+    reach.close()
+
+
 class _Source:
     """Answers with a number, or fails as it is told."""
 
