@@ -53,7 +53,9 @@ class Prompt:
         )
         while True:
             try:
-                text = self._session.prompt(f"{self._name}> ").strip()
+                # Not the library's handler of what fails beside the prompt, such as a completion:
+                # it asks for ENTER on standard input, and where that is no terminal, for ever.
+                text = self._session.prompt(f"{self._name}> ", set_exception_handler=False).strip()
             except KeyboardInterrupt:
                 continue
             except EOFError:

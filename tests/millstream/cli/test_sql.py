@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from millstream.cli.sql_prompt import Prompt, SqlCompleter, is_whole, terminal
 from millstream.cli.sql_shown import statements
 from millstream.errors import OperatorNeeded, SettingsInvalid
 from millstream.settings import WarehouseSettings
+from millstream.sql.completion import Words
 from millstream.sql.cookbook import cookbook
 from tests.consumers.analysts import World, fill, stream_called
 from tests.consumers.warehouses import PASSWORD, READY_S_MAX, serve
@@ -214,6 +216,39 @@ def test_the_prompt_ends_with_its_input(
     typed(analyst, "SELECT 1\x03\x04")
     assert capsys.readouterr().out == ""
     assert home.is_dir()
+
+
+class Failing(dict[str, str]):
+    """Tables that cannot be listed; `asked` is set once somebody tried."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = threading.Event()
+
+    def __iter__(self) -> Iterator[str]:
+        self.asked.set()
+        raise LookupError("no tables today")
+
+
+def test_the_prompt_goes_on_where_a_completion_fails(
+    analyst: Analyst, home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What fails beside the prompt is logged; it asks nobody for ENTER, and loses nothing typed."""
+    tables = Failing()
+    with create_pipe_input() as keyboard:
+
+        def type_it() -> None:
+            keyboard.send_text("\\d x")
+            tables.asked.wait(30)
+            keyboard.send_text("\x15\\q\r")
+
+        typist = threading.Thread(target=type_it)
+        typist.start()
+        session = terminal(Words(about=tables), input=keyboard, output=DummyOutput())
+        Prompt(analyst, "loans", "csv", 10, session).run()
+        typist.join()
+    assert "no tables today" in caplog.text
+    assert "\\q" in (home / ".millstream_history").read_text()
 
 
 def test_the_prompt_lists_the_cookbook_and_its_commands(
