@@ -229,9 +229,9 @@ def _address(url: str) -> tuple[str, int | None]:
         host, port = parts.hostname, parts.port
     except ValueError:
         parts, host, port = urlsplit(""), None, None
-    if "@" in url:
+    if "@" in url or "?" in url or "#" in url:
         raise SettingsInvalid(
-            "MILLSTREAM_WAREHOUSE_URL holds a user or password",
+            "MILLSTREAM_WAREHOUSE_URL holds a user or password, or parameters",
             "Set MILLSTREAM_WAREHOUSE_USERNAME and MILLSTREAM_WAREHOUSE_PASSWORD in its place",
         )
     if parts.scheme not in {"http", "https"} or not host or parts.path not in {"", "/"}:

@@ -6,10 +6,9 @@ import math
 import time
 from typing import Any, Final
 
-from consumers.console.reach import Reach
-from consumers.warehouse import Found
+from consumers.console.reach import Reach, trouble_of
+from consumers.warehouse import CLICKHOUSE, Found
 from millstream.console.plain import plain
-from millstream.errors import DependencyUnavailable, MillstreamError, OperatorNeeded
 from millstream.settings import ConsoleSettings
 
 SQL_CHARS_MAX: Final = 20_000
@@ -50,12 +49,8 @@ class Box:
         began = time.monotonic()
         try:
             found = self._reach.look(text, self._limits)
-        except DependencyUnavailable as why:
-            return {"error": why.reason}
-        except OperatorNeeded as why:
-            return {"error": why.problem}
-        except MillstreamError as why:
-            return {"error": str(why)}
+        except Exception as why:  # noqa: BLE001 - shown; logged where it is the console's own
+            return {"error": trouble_of(why, CLICKHOUSE).problem}
         return self._shown(found) | {"ms": round((time.monotonic() - began) * 1_000)}
 
     def _shown(self, found: Found) -> dict[str, Any]:

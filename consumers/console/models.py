@@ -11,7 +11,7 @@ from typing import Any
 from consumers.console.reach import Reach, trouble_of
 from consumers.model_registry import open_registry
 from millstream.console import queries
-from millstream.console.plain import plain_object
+from millstream.console.plain import plain_object, without_secrets
 from millstream.errors import BundleInvalid, MillstreamError
 from millstream.models.bundle import Bundle
 from millstream.models.model_card import MARKDOWN_FILE, markdown
@@ -60,6 +60,8 @@ class Models:
             "registry": self._registered(),
             "bundle": self._stream.model.bundle,
         }  # fmt: skip
+        for failure in made["failures"]:
+            failure["error"] = without_secrets(str(failure["error"]))
         made["answers"] = self._answers(made["versions"])
         return plain_object(made)
 
@@ -151,7 +153,7 @@ def _card(bundle: Bundle) -> dict[str, Any]:
     try:
         passport = read_passport(bundle)
     except BundleInvalid as why:
-        trouble = why.problem
+        trouble = without_secrets(why.problem)
     file = bundle.folder / MARKDOWN_FILE
     try:
         text = file.read_text("utf-8", "replace")[:CARD_CHARS_MAX] if file.is_file() else ""

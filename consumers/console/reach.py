@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import logging
 import threading
+import traceback
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
 from consumers.warehouse import CLICKHOUSE, Found, Warehouse
+from millstream.console.plain import without_secrets
 from millstream.errors import DependencyUnavailable, MillstreamError, OperatorNeeded
 from millstream.settings import ConsoleSettings, WarehouseSettings
 
@@ -82,12 +84,15 @@ class Trouble:
 
 
 def trouble_of(error: Exception, what: str) -> Trouble:
-    """An error as a person is told of it; one that is not ours is a fault of the console."""
+    """An error as a person is told of it, without what its addresses may keep secret; one that is
+    not ours is a fault of the console, and logged with its trace."""
     if isinstance(error, DependencyUnavailable):
-        return Trouble(error.dependency, error.reason, "It is tried again by itself")
+        reason = without_secrets(error.reason)
+        return Trouble(error.dependency, reason, "It is tried again by itself")
     if isinstance(error, OperatorNeeded):
-        return Trouble(what, error.problem, error.remedy)
-    _log.error("the console failed", exc_info=error)
+        return Trouble(what, without_secrets(error.problem), without_secrets(error.remedy))
+    trace = "".join(traceback.format_exception(error))
+    _log.error("the console failed\n%s", without_secrets(trace))
     return Trouble("console", f"{type(error).__name__} in the console", "Its log says more")
 
 

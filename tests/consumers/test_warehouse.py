@@ -291,10 +291,15 @@ def test_what_is_no_address_is_named(url: str) -> None:
         Warehouse.connect(WarehouseSettings(url=url))
 
 
-def test_a_password_in_the_address_is_refused_unseen() -> None:
+@pytest.mark.parametrize(
+    "url",
+    ["http://me:hunter2@127.0.0.1:1", "http://127.0.0.1:1/?password=hunter2",
+     "http://127.0.0.1:1#hunter2"],
+)  # fmt: skip
+def test_a_password_in_the_address_is_refused_unseen(url: str) -> None:
     """It would be in every line that names the address."""
     with pytest.raises(SettingsInvalid, match="holds a user or password") as caught:
-        Warehouse.connect(WarehouseSettings(url="http://me:hunter2@127.0.0.1:1"))
+        Warehouse.connect(WarehouseSettings(url=url))
     assert "hunter2" not in str(caught.value)
 
 

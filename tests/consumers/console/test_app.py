@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -15,6 +17,7 @@ from pydantic import SecretStr
 from consumers.console import app as console_app
 from consumers.console.app import PATHS, Console, Given
 from millstream.settings import ConsoleSettings, KafkaSettings, WarehouseSettings
+from millstream.stream import Stream
 from tests.consumers.console.planted import Planted
 
 LOCAL = "http://127.0.0.1:8350"
@@ -227,6 +230,33 @@ def test_every_page_has_its_data(given: Given, path: str) -> None:
     assert said["error"] is None
     assert said["data"]
     assert abs(said["at"] / 1_000 - time.time()) < 60
+
+
+@pytest.mark.parametrize("path", ["/api/letters", "/api/models", "/api/tables", "/api/sql?q=x"])
+@pytest.mark.parametrize(
+    "url", ["http://me:hunter2@127.0.0.1:9", "http://127.0.0.1:9/?password=hunter2"]
+)
+def test_an_address_with_a_password_is_shown_to_nobody(
+    given: Given, path: str, url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither on the pages nor in the log."""
+    away = Given(given.stream, given.kafka, WarehouseSettings(url=url), given.settings)
+    said = _get(away, path).text
+    assert "MILLSTREAM_WAREHOUSE_URL" in said
+    assert "hunter2" not in said + caplog.text
+
+
+def test_the_model_registrys_password_is_shown_to_nobody(given: Given, tmp_path: Path) -> None:
+    """An address of MLflow's may hold one."""
+    folder = tmp_path / "stream"
+    shutil.copytree(given.stream.path.parent, folder)
+    path = folder / given.stream.path.name
+    registry = 'registry = "mlflow:http://me:hunter2@127.0.0.1:9"\nartifacts = "artifacts"\n'
+    path.write_text(path.read_text("utf-8").replace("[model]\n", f"[model]\n{registry}"), "utf-8")
+    mine = Given(Stream.load(path), given.kafka, given.warehouse, given.settings)
+    said = _get(mine, "/api/models").json()["data"]["registry"]
+    assert "127.0.0.1" in said["error"]["problem"]
+    assert "hunter2" not in str(said)
 
 
 def test_a_clickhouse_that_is_away_is_said_in_place_of_data(given: Given) -> None:

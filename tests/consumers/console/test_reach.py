@@ -12,6 +12,8 @@ from millstream.errors import DependencyUnavailable, MillstreamError, SettingsIn
 from millstream.settings import ConsoleSettings, WarehouseSettings
 from tests.consumers.console.planted import Planted
 
+SECRET_URL = "http://me:hunter2@db:5000/mlflow?token=hunter2"
+
 
 @pytest.mark.parametrize(
     "sql",
@@ -93,6 +95,25 @@ def test_a_fault_of_the_console_is_not_blamed_on_clickhouse(
     assert said["error"]["what"] == "console"
     assert "secret" not in str(said)
     assert "Traceback" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        DependencyUnavailable("MLflow", f"{SECRET_URL}: it does not answer"),
+        SettingsInvalid(f"MLflow at {SECRET_URL} refuses", f"Mend {SECRET_URL}"),
+        RuntimeError(f"cannot connect to {SECRET_URL}"),
+    ],
+)
+def test_a_password_in_an_address_is_neither_shown_nor_logged(
+    error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever looks at the console need not know it; host and port stay."""
+    source = _Source()
+    source.error = error
+    said = str(Answers(lambda: 0.0).get("q", "MLflow", 1.0, source))
+    assert "hunter2" not in said + caplog.text
+    assert "db:5000" in said + caplog.text
 
 
 def test_however_many_look_a_page_is_made_once() -> None:
