@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from consumers.answering import open_session
-from consumers.model_registry import open_registry
+from consumers.model_registry import fetch_model, open_registry
 from millstream.errors import SettingsInvalid
 from millstream.fit import require_fit
 from millstream.functions.answers import Encode
 from millstream.functions.features import FeatureRows
 from millstream.functions.wire import chunks
 from millstream.models.bundle import Bundle
+from millstream.models.reference import ModelReference
 from millstream.models.registry import resolve
 from millstream.models.session import Session
 from millstream.settings import ScorerSettings
@@ -30,7 +31,9 @@ from millstream.toml import nearest
 MODELS_MAX: Final = 8
 """Held at once; the one that was longest not asked for goes."""
 LOOK_S: Final = 5.0
-"""An alias of the registry is looked up again after as long."""
+"""An alias of the registry, and a stream's champion, are looked up again after as long."""
+Champions = Mapping[str, Callable[[], ModelReference | None]]
+"""What answers a stream now, by its name; None: the bundle of its stream.toml."""
 
 
 @dataclass(slots=True)
@@ -40,14 +43,17 @@ class _Open:
     session: Session
     rows: FeatureRows
     digest: str
+    label: str
     looked_at: float
 
 
 class SqlScoring:
     """streams: by name. cache: a folder for models that are fetched from registries.
 
-    A model is named as `STREAM`, the bundle of its stream.toml, or as `STREAM@VERSION` or
-    `STREAM@ALIAS` of the stream's registry. Raises OperatorNeeded where there is none such.
+    A model is named as `STREAM`, the champion that answers it now (the bundle of its stream.toml,
+    for a stream that `champions` has not), or as `STREAM@VERSION` or `STREAM@ALIAS` of the stream's
+    registry. Raises OperatorNeeded where there is none such, DependencyUnavailable where what it
+    needs does not answer.
     """
 
     def __init__(
@@ -56,11 +62,13 @@ class SqlScoring:
         settings: ScorerSettings,
         cache: Path,
         clock: Callable[[], float] = time.monotonic,
+        champions: Champions | None = None,
     ) -> None:
         self._streams = streams
         self._settings = settings
         self._cache = cache
         self._clock = clock
+        self._champions = champions or {}
         self._open: OrderedDict[str, _Open] = OrderedDict()
 
     def serve(self, requests: BinaryIO, answers: BinaryIO, encode: Encode) -> None:
@@ -96,11 +104,12 @@ class SqlScoring:
             row = int(read.rows[refusal.row])
             refused[row] = f"{refusal.stage}: {refusal.name}: {refusal.reason}"
         placed = replace(scored, rows=read.rows[scored.rows])
-        return encode(placed, refused, len(texts))
+        return encode(placed, refused, len(texts), model.label)
 
     def _model(self, name: str) -> _Open:
         known = self._open.get(name)
-        if known is not None and ("@" not in name or self._clock() - known.looked_at < LOOK_S):
+        moves = "@" in name or name in self._champions
+        if known is not None and not (moves and self._clock() - known.looked_at >= LOOK_S):
             self._open.move_to_end(name)
             return known
         stream = self._stream(name)
@@ -113,7 +122,8 @@ class SqlScoring:
         session = open_session(stream, bundle, self._settings)
         if known is not None:
             known.session.close()
-        made = _Open(session, FeatureRows(stream), bundle.card_digest, self._clock())
+        label = f"{bundle.name}@{bundle.version}"
+        made = _Open(session, FeatureRows(stream), bundle.card_digest, label, self._clock())
         self._open[name] = made
         self._open.move_to_end(name)
         if len(self._open) > MODELS_MAX:
@@ -133,6 +143,9 @@ class SqlScoring:
 
     def _bundle(self, stream: Stream, name: str) -> Bundle:
         if "@" not in name:
-            return Bundle.load(stream.bundle_path)
+            champion = self._champions[name]() if name in self._champions else None
+            if champion is None:
+                return Bundle.load(stream.bundle_path)
+            return Bundle.load(fetch_model(stream, champion, self._cache))
         registry = open_registry(stream)
         return Bundle.load(registry.fetch(resolve(registry, name), self._cache))

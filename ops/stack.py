@@ -25,6 +25,7 @@ from consumers.topics import create_topics
 from consumers.warehouse import Warehouse, migrate
 from millstream.contracts import topic_table
 from millstream.errors import DependencyUnavailable, OperatorNeeded, TooManyRefusals
+from millstream.functions.config import Pool, write_functions
 from millstream.settings import (
     AlertsSettings,
     KafkaSettings,
@@ -246,7 +247,10 @@ class Stack:
     def _start_warehouse(self) -> None:
         url = self._parts.warehouse
         if url == "embedded":
-            url = self._serve("warehouse", ["warehouse", str(self._folder / "clickhouse")])
+            functions = self._folder / "functions"
+            write_functions(functions, [self.stream.path.absolute()], Pool(Path(sys.executable)))
+            command = ["warehouse", str(self._folder / "clickhouse")]
+            url = self._serve("warehouse", [*command, "--functions", str(functions)])
         self.warehouse = WarehouseSettings(url=url)
         self.environment["MILLSTREAM_WAREHOUSE_URL"] = url
 

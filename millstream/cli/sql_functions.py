@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, BinaryIO
+from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
+
+if TYPE_CHECKING:
+    from millstream.models.reference import ModelReference
 
 Streams = Annotated[
     list[Path], typer.Argument(metavar="STREAM.TOML...", help="The streams' files.")
@@ -33,12 +37,11 @@ def sql_functions(
     from millstream.functions.config import Pool, write_functions
     from millstream.stream import Stream
 
-    paths = [Stream.load(path).path.absolute() for path in streams]
-    python = Path(sys.executable).absolute()
-    for file in write_functions(into, paths, Pool(python, processes)):
+    read = [Stream.load(path) for path in streams]
+    pool = Pool(Path(sys.executable).absolute(), processes)
+    for file in write_functions(into, [each.path.absolute() for each in read], pool):
         typer.echo(f"wrote {file}")
-    name = Stream.load(paths[0]).name
-    order = ", ".join(Stream.load(paths[0]).features.order)
+    name, order = read[0].name, ", ".join(read[0].features.order)
     typer.echo(f"then: SELECT millstream_score('{name}', ({order})) FROM {name}.events LIMIT 10")
 
 
@@ -52,17 +55,26 @@ def score_rows(
 
     Reads chunks: a line with the number of rows, then of each row the model's name and the features
     as a tuple's text, both as RowBinary has strings. Writes as many results, in RowBinary. Ends
-    with the input.
+    with the input. Where MILLSTREAM_KAFKA_BOOTSTRAP is set a stream's releases are read from there
+    (and their schema from MILLSTREAM_REGISTRY_URL): the champion answers; else the bundle of
+    stream.toml does.
 
     Example: millstream score-rows examples/loans/stream.toml < chunks > results
     """
     import os
+    from contextlib import ExitStack
     from tempfile import TemporaryDirectory
 
+    from consumers.sql_champion import Champion
     from consumers.sql_scoring import SqlScoring
     from millstream.errors import SettingsInvalid
     from millstream.functions.answers import ENCODERS
-    from millstream.settings import ScorerSettings, from_environment
+    from millstream.settings import (
+        KafkaSettings,
+        RegistrySettings,
+        ScorerSettings,
+        from_environment,
+    )
     from millstream.stream import Stream
 
     encode = ENCODERS.get(function)
@@ -70,13 +82,20 @@ def score_rows(
         raise SettingsInvalid(f"there is no function {function}", f"Take {' or '.join(ENCODERS)}")
     read = [Stream.load(path) for path in streams]
     settings = from_environment(ScorerSettings, os.environ)
+    kafka = from_environment(KafkaSettings, os.environ)
+    schemas = from_environment(RegistrySettings, os.environ)
+    follows = "bootstrap" in kafka.model_fields_set
+    streams_by_name = {stream.name: stream for stream in read}
     requests, answers = _ends()
-    with TemporaryDirectory(prefix="millstream-models-") as cache:
-        scoring = SqlScoring({stream.name: stream for stream in read}, settings, Path(cache))
-        try:
-            scoring.serve(requests, answers, encode)
-        finally:
-            scoring.close()
+    with TemporaryDirectory(prefix="millstream-models-") as cache, ExitStack() as open_ones:
+        champions: dict[str, Callable[[], ModelReference | None]] = {}
+        for name, stream in streams_by_name.items() if follows else ():
+            champion = Champion(stream, kafka, schemas)
+            open_ones.callback(champion.close)
+            champions[name] = champion.reference
+        scoring = SqlScoring(streams_by_name, settings, Path(cache), champions=champions)
+        open_ones.callback(scoring.close)
+        scoring.serve(requests, answers, encode)
 
 
 def _ends() -> tuple[BinaryIO, BinaryIO]:

@@ -10,23 +10,25 @@ import numpy as np
 from millstream.functions import wire
 from millstream.models.session import Scored
 
-Encode = Callable[[Scored, Mapping[int, str], int], list[bytes]]
-"""What was scored of n rows, why the others were not (by row), n: the n results' bytes."""
+Encode = Callable[[Scored, Mapping[int, str], int, str], list[bytes]]
+"""What was scored of n rows, why the others were not (by row), n, NAME@VERSION of the model: the n
+results' bytes."""
 
 
-def scores(scored: Scored, refused: Mapping[int, str], count: int) -> list[bytes]:
+def scores(scored: Scored, refused: Mapping[int, str], count: int, model: str) -> list[bytes]:
     """The predictions' `score`; null for a row that was refused."""
     found = np.full(count, np.nan)
     found[scored.rows] = scored.score
     return wire.nullable_doubles(found)
 
 
-def answers(scored: Scored, refused: Mapping[int, str], count: int) -> list[bytes]:
-    """Score, scores, label and confidence of the predictions; else why a row was refused."""
+def answers(scored: Scored, refused: Mapping[int, str], count: int, model: str) -> list[bytes]:
+    """Score, scores, label and confidence of the predictions; else why a row was refused; and which
+    model said so."""
     nothing = wire.NULL + b"\x00" + wire.NULL + wire.NULL  # score, scores, label, confidence
-    found = [b""] * count
+    found, said_by = [b""] * count, wire.text(model.encode())
     for row, why in refused.items():
-        found[row] = nothing + wire.text(why.encode())
+        found[row] = nothing + wire.text(why.encode()) + said_by
     first = wire.nullable_doubles(scored.score)
     confidences = wire.nullable_doubles(scored.confidence)
     labels = scored.label.to_pylist()
@@ -38,6 +40,7 @@ def answers(scored: Scored, refused: Mapping[int, str], count: int) -> list[byte
                 wire.nullable_text(labels[place]),
                 confidences[place],
                 b"\x00",  # refused: the empty text
+                said_by,
             )
         )
     return found

@@ -18,10 +18,11 @@ SCRIPTS: Final = "user_scripts"
 FUNCTIONS: Final = {
     "millstream_score": "Nullable(Float64)",
     "millstream_answer": "Tuple(score Nullable(Float64), scores Array(Float64), "
-    "label Nullable(String), confidence Nullable(Float64), refused String)",
+    "label Nullable(String), confidence Nullable(Float64), refused String, model String)",
 }
 """Name -> type of the result. score: the prediction's, null for a row that the stream would refuse.
-The others too are the prediction's; refused: `stage: name: reason`, empty where it was scored."""
+The others too are the prediction's; refused: `stage: name: reason`, empty where it was scored;
+model: NAME@VERSION of what answered."""
 ANSWER_S_MAX: Final = 120
 """Of one chunk, the first one's model and libraries included."""
 

@@ -31,7 +31,7 @@ _TOKEN = re.compile(
 )
 
 # What the engine's grants do not cover; access.py keeps everything else inside.
-_OUTSIDE = frozenset({b"disk", b"eval", b"executable", b"file", b"python"})
+_OUTSIDE = frozenset({b"disk", b"eval", b"executable", b"executablepool", b"file", b"python"})
 _QUOTES = b'`"' + "“”".encode()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 import struct
 from pathlib import Path
 
@@ -72,7 +73,7 @@ def test_scores_are_the_streams_own_to_the_bit(loans: Loans, scoring: SqlScoring
     assert len(found.refusals) >= 3
     for refusal in found.refusals:
         reason = f"{refusal.stage}: {refusal.name}: {refusal.reason}".encode()
-        assert whole[refusal.row].endswith(reason)
+        assert whole[refusal.row].endswith(reason + wire.text(b"loans@1"))
     scoring.close()
 
 
@@ -127,3 +128,30 @@ def test_a_stream_that_is_not_there_is_named(scoring: SqlScoring) -> None:
     """With the ones that are."""
     with pytest.raises(SettingsInvalid, match=r"'loan' .*loans"):
         scoring.answer([(b"loan", b"(1)")], scores)
+
+
+def test_a_stream_is_answered_by_its_champion_of_the_moment(tmp_path: Path) -> None:
+    """By the bundle of stream.toml while nothing was released; the version that answers is told."""
+    first, second = make_loans(tmp_path / "loans"), make_loans(tmp_path / "other", 5, "2")
+    champion = [None, open_registry(first.stream).add(bundle_of(second).folder, {})]
+    now = [0.0]
+    scoring = SqlScoring(
+        {"loans": first.stream},
+        ScorerSettings(),
+        tmp_path / "cache",
+        lambda: now[0],
+        champions={"loans": lambda: champion[now[0] >= LOOK_S]},
+    )
+    (row,) = tuples(applications(1))
+    before = scoring.answer([(b"loans", row)], answers)[0]
+    assert before.endswith(wire.text(b"loans@1"))
+    now[0] = LOOK_S
+    after = scoring.answer([(b"loans", row)], answers)[0]
+    assert after == scoring.answer([(b"loans@2", row)], answers)[0]
+    assert after.endswith(wire.text(b"loans@2"))
+    shutil.rmtree(first.stream.beside("models"))
+    shutil.rmtree(tmp_path / "cache")
+    now[0] = 2 * LOOK_S
+    with pytest.raises(OperatorNeeded, match="no model loans@2"):
+        scoring.answer([(b"loans", row)], answers)
+    scoring.close()
