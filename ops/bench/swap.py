@@ -109,6 +109,11 @@ def _registered(course: Course, letter: str) -> tuple[Stream, FolderRegistry, li
     return stream, registry, [registry.add(f, {}) for f in (second, stream.bundle_path)]
 
 
+def _released(course: Course) -> tuple[str, str]:
+    """The topics without which a scorer follows no releases."""
+    return f"{course.stream}.releases", f"{course.stream}.shadows"
+
+
 class _Bench:
     """One ground, one stream."""
 
@@ -124,8 +129,8 @@ class _Bench:
     def swaps(self, rate: int, count: int, every_s: float) -> list[Swap]:
         """Releases under load."""
         course = self._arena.course(self._letter, live=True)
-        topic = f"{course.stream}.releases"
-        self._ground.create(topic)
+        topics = _released(course)
+        self._ground.create(*topics)
         self._stream, self._models, self._versions = _registered(course, self._letter)
         scheduled, arrived, written = self._fed(course, rate, count, every_s)
         timeline = Timeline()
@@ -137,7 +142,8 @@ class _Bench:
             for each in timeline.releases
         ]
         if any(len(each) < PARTITIONS for each in moments):
-            raise DependencyUnavailable("the scorer", "not every partition went over")
+            went = ", ".join(f"{len(each)} of {PARTITIONS}" for each in moments)
+            raise DependencyUnavailable("the scorer", f"partitions that went over: {went}")
         found = []
         cut = windows(scheduled, arrived, written, moments)
         for (within, before), each, begin, ends in zip(
@@ -148,7 +154,7 @@ class _Bench:
             took = (max(ends) - begin) / 1000
             version = each.champion.version
             found.append(Swap(version, took, len(within), p50, p99, was50, was99))
-        self._ground.delete(*course.topics, topic)
+        self._ground.delete(*course.topics, *topics)
         return found
 
     def _fed(
@@ -196,12 +202,11 @@ class _Bench:
         for number in range(pairs):
             rates = {}
             for released in (False, True) if number % 2 else (True, False):
-                topic = f"{course.stream}.releases"
                 if released:
-                    ground.create(topic)
+                    ground.create(*_released(course))
                     self._release(self._versions[0])
                 else:
-                    ground.delete(topic)
+                    ground.delete(*_released(course))
                 trial = Trial("millstream", self._letter, EXACTLY, number + 1)
                 run = throughput(arena, course, trial, events, TRIAL_S_MAX)
                 if run.failure is not None:
