@@ -104,9 +104,10 @@ def _scored_events(stream: Stream) -> list[str]:
     has_id = event.id in event_columns(stream)
     keys = f"{PLACE}, published_at{', event_id' if has_id else ''}"
     kind = event_columns(stream).get(event.id)
-    text = f"`{event.id}`" if kind == "Nullable(String)" else f"toString(`{event.id}`)"
+    text = f"v.`{event.id}`" if kind == "Nullable(String)" else f"toString(v.`{event.id}`)"
     known_id = f"ifNull({text}, '')"
-    own = "".join(f", `{field}` AS own_{i}" for i, field in enumerate(names))
+    # with their table: a name alone would be that of the statement's own column, where it has one
+    own = "".join(f", v.`{field}` AS own_{i}" for i, field in enumerate(names))
     shown = "".join(f",\n    e.own_{i} AS `{column}`" for i, column in enumerate(names.values()))
     statements = [
         f"CREATE OR REPLACE VIEW {name}.scored_events AS\nSELECT\n"
@@ -125,10 +126,10 @@ def _scored_events(stream: Stream) -> list[str]:
         f"    p.source_offset AS source_offset, p.event_schema_id AS event_schema_id{shown}\n"
         f"FROM {name}.predictions_once AS p\n"
         "LEFT JOIN\n(\n"
-        "    SELECT kafka_topic AS source_topic, kafka_partition AS source_partition, kafka_offset "
-        f"AS source_offset, kafka_time AS published_at"
+        "    SELECT v.kafka_topic AS source_topic, v.kafka_partition AS source_partition, "
+        "v.kafka_offset AS source_offset, v.kafka_time AS published_at"
         f"{', ' + known_id + ' AS event_id' if has_id else ''}{own}\n"
-        f"    FROM {name}.events WHERE kafka_unreadable = ''\n) AS e USING ({keys})\n"
+        f"    FROM {name}.events AS v WHERE v.kafka_unreadable = ''\n) AS e USING ({keys})\n"
         "LEFT JOIN\n(\n"
         f"    SELECT {keys}, status, label, value, known_at, version\n"
         f"    FROM {name}.labelled_now\n) AS l USING ({keys})\n"
@@ -138,7 +139,7 @@ def _scored_events(stream: Stream) -> list[str]:
     if kind == "Nullable(String)":  # ClickHouse looks through ifNull, not through toString
         statements.insert(
             0,
-            f"ALTER TABLE {name}.events ADD INDEX IF NOT EXISTS by_event_id {text} "
+            f"ALTER TABLE {name}.events ADD INDEX IF NOT EXISTS by_event_id `{event.id}` "
             "TYPE bloom_filter(0.01) GRANULARITY 4",
         )
     return statements
@@ -157,11 +158,10 @@ def _value_by_version(stream: Stream) -> str:
     )
     positives = "sumIf(answers, is_binary AND (is_positive = (label = predicted)))"
     negatives = "sumIf(answers, is_binary AND (is_positive != (label = predicted)))"
-    best = (
+    cheaper = (
         f"least({positives} * {costs.false_negative!r}, {negatives} * {costs.false_positive!r})"
-        if not costs.matrix
-        else "NULL"
     )
+    best = "NULL" if costs.matrix else f"if(max(is_binary), {cheaper}, NULL)"
     return (
         f"CREATE OR REPLACE VIEW {stream.name}.value_by_version AS\nSELECT\n"
         "    model, model_version, min(day) AS first_day, max(day) AS last_day,\n"

@@ -15,7 +15,7 @@ from millstream.contracts import contract
 from millstream.settings import WarehouseSettings
 from millstream.stream import Stream
 from millstream.warehouse.blocks import Pending, Source
-from tests.consumers.analysts import World, fill, golden, insert, stream_called
+from tests.consumers.analysts import START_US, World, fill, golden, insert, stream_called
 from tests.consumers.warehouses import avro, stream_in
 
 VIEWS = (
@@ -142,6 +142,9 @@ def test_corrections_of_more_than_two_labels_are_taken_from_the_rows(
     )
     assert found == [("3", 1, 1.0, None, None), ("9", 1, None, 1.0, 1.0)]
     assert warehouse.query(f"SELECT count() FROM {loans.name}.labelled_now") == [(2,)]
+    # nor is there one answer for all, to be dearer or cheaper than what was said
+    value = "SELECT decisions, cost_of_one_answer_for_all, value FROM"
+    assert warehouse.query(f"{value} {loans.name}.value_by_version") == [(1, None, None)]
 
 
 @pytest.mark.parametrize(
@@ -256,6 +259,28 @@ def test_a_field_may_have_the_name_of_a_column(warehouse: Warehouse, tmp_path: P
     names = [row[0] for row in rows]
     assert len(names) == len(set(names))
     assert {"score", "event_score", "event_event_score", "label", "event_label"} <= set(names)
+
+
+def test_a_field_with_the_name_of_a_place_shows_the_events_value(
+    warehouse: Warehouse, tmp_path: Path
+) -> None:
+    """Not Kafka's, by which its answer is found."""
+    name = f"c{uuid.uuid4().hex[:12]}"
+    kinds = {"published_at": "string", "source_topic": "string", "source_offset": "long"}
+    kinds |= {"source_partition": "int", "event_id": "string"}
+    fields = [{"name": field, "type": kind} for field, kind in kinds.items()]
+    stream = stream_in(tmp_path, name, *fields)
+    migrate(warehouse, stream)
+    told = {"published_at": "by hand", "source_topic": "a form", "source_offset": -5}
+    told |= {"source_partition": -6, "event_id": "another"}
+    event = {"id": "E-1", "at": START_US, "n": 1} | told
+    insert(warehouse, stream, "events", 0, [avro(stream.schema_of_event.text, event)])
+    answer = golden("prediction", event_id="E-1", source_topic=stream.topic("events"))
+    answer |= {"source_partition": 0, "source_offset": 0, "published_at": START_US}
+    insert(warehouse, stream, "predictions", 0, [avro(contract("prediction").text, answer)])
+    shown = ", ".join(f"event_{field}" for field in told)
+    rows = warehouse.query(f"SELECT id, source_offset, {shown} FROM {name}.scored_events")
+    assert rows == [("E-1", 0, *told.values())]
 
 
 def test_views_follow_the_streams_costs(warehouse: Warehouse, tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def test_an_id_that_is_a_number_is_compared_as_text(tmp_path: Path) -> None:
     stream = stream_in(tmp_path, "mine", {"name": "number", "type": "long"})
     stream.path.write_text(stream.path.read_text().replace('\nid = "id"', '\nid = "number"'))
     told = "\n".join(views(Stream.load(stream.path)))
-    assert "ifNull(toString(`number`), '') AS event_id" in told
+    assert "ifNull(toString(v.`number`), '') AS event_id" in told
 
 
 def test_only_what_differs_is_told_again(tmp_path: Path) -> None:
