@@ -37,7 +37,10 @@ from millstream.settings import MetricsSettings
 REQUESTS_MAX: Final = 8
 """At once. Too low makes probes wait for slow readers; too high lets them take memory."""
 REQUEST_S_MAX: Final = 5.0
-"""For a request's line and headers, and for each write of the answer."""
+"""For each read of a request's line and headers, and for each write of the answer."""
+ROOM_S_MAX: Final = 2 * REQUEST_S_MAX
+"""How long the next one waits for room. Below REQUEST_S_MAX readers that say nothing would have it
+shown out; too high keeps the program from its end."""
 PATHS: Final = ("/metrics", "/live", "/ready")
 
 _log = logging.getLogger(__name__)
@@ -180,8 +183,14 @@ class _Server(ThreadingHTTPServer):
         super().__init__(address, _Handler)
 
     def process_request(self, request: socket | tuple[bytes, socket], client_address: Any) -> None:
-        self._room.acquire()
-        super().process_request(request, client_address)
+        if not self._room.acquire(timeout=ROOM_S_MAX):
+            self.shutdown_request(request)
+            return
+        try:
+            super().process_request(request, client_address)
+        except BaseException:
+            self._room.release()  # no thread was started that would
+            raise
 
     def process_request_thread(
         self, request: socket | tuple[bytes, socket], client_address: Any

@@ -9,6 +9,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from socketserver import ThreadingMixIn
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -19,6 +20,7 @@ from millstream.metrics.health import Health
 from millstream.metrics.store import Store
 from millstream.metrics.vocabulary import CONSTANT, VOCABULARY, of_program
 from millstream.settings import MetricsSettings
+from tests.consumers.receivers import wait_for
 
 LABELS = {"stream": "loans", "program": "scorer", "slot": "0"}
 
@@ -159,6 +161,45 @@ def test_readers_that_send_nothing_hold_nobody_up_for_long(server: MetricsServer
     finally:
         for each in silent:
             each.close()
+
+
+def test_who_finds_no_room_is_shown_out(
+    server: MetricsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Readers without an end keep the server neither from the next one nor from its own end."""
+    monkeypatch.setattr("consumers.metrics_server.ROOM_S_MAX", 0.05)
+    silent = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(REQUESTS_MAX)]
+    try:
+        with pytest.raises(OSError, match=r"closed|reset"):
+            get(server.url + "/live")
+    finally:
+        for each in silent:
+            each.close()
+    assert wait_for(lambda: _status(server) == 200, "the room that they had")
+
+
+def _status(server: MetricsServer) -> int:
+    """0 where it is shown out."""
+    try:
+        return get(server.url + "/live")[0]
+    except OSError:
+        return 0
+
+
+def test_a_thread_that_cannot_start_leaves_its_room(
+    server: MetricsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often: the process has no threads left, and then has."""
+
+    def full(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as without:
+        without.setattr(ThreadingMixIn, "process_request", full)
+        for _ in range(REQUESTS_MAX + 1):
+            with pytest.raises(OSError, match=r"closed|reset"):
+                get(server.url + "/live")
+    assert get(server.url + "/live")[0] == 200
 
 
 def test_a_port_that_is_taken_is_said_with_the_remedy(
