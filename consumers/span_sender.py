@@ -80,7 +80,7 @@ class SpanSender(SpanProcessor):
         while self._queue:
             count = min(len(self._queue), SPANS_MAX)
             spans = [self._queue.popleft() for _ in range(count)]
-            taken = self._exporter.export(spans) is SpanExportResult.SUCCESS
+            taken = self._export(spans)
             with self._lock:
                 dropped, self._dropped = self._dropped + (0 if taken else count), 0
             self._heard(count if taken else 0, dropped)
@@ -92,3 +92,11 @@ class SpanSender(SpanProcessor):
                     _log.warning("the collector takes no spans; they are dropped until it does")
             if not taken:
                 return
+
+    def _export(self, spans: list[ReadableSpan]) -> bool:
+        """Whether the collector took them; the thread outlives what an exporter raises."""
+        try:
+            return self._exporter.export(spans) is SpanExportResult.SUCCESS
+        except Exception:  # noqa: BLE001 - see the docstring
+            _log.debug("these spans cannot be sent", exc_info=True)
+            return False

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from consumers.span_sender import CLOSE_S, SPANS_MAX
+from consumers.span_sender import CLOSE_S, SPANS_MAX, SpanSender
 from consumers.traces import Exported
 from millstream.settings import TracesSettings
 from tests.consumers.otlp import PATH, spans
@@ -86,6 +88,33 @@ def test_a_collector_that_is_away_holds_nobody_up(
         "the collector takes spans again",
     ]
     assert (heard.sent, heard.dropped) == (1, 3)
+
+
+class Stumbling(SpanExporter):
+    """Raises at its first request, and takes what comes then."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        self.calls += 1
+        if self.calls == 1:
+            raise ValueError("no span of mine")
+        return SpanExportResult.SUCCESS
+
+
+def test_an_exporter_that_raises_loses_its_spans_and_no_more() -> None:
+    """They are counted as dropped; the thread lives, and sends the next."""
+    heard, exporter = Heard(), Stumbling()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SpanSender(exporter, 10, heard))
+    tracer = provider.get_tracer("test")
+    tracer.start_span("one").end()
+    wait_for(lambda: heard.dropped, "the span that was lost")
+    tracer.start_span("two").end()
+    wait_for(lambda: heard.sent, "the next")
+    provider.shutdown()
+    assert (heard.sent, heard.dropped, exporter.calls) == (1, 1, 2)
 
 
 def test_a_collector_that_is_gone_ends_the_end(http: Http) -> None:
