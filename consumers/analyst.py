@@ -49,15 +49,18 @@ class Analyst:
         """Raises SettingsInvalid, OperatorNeeded as Warehouse.connect, and OperatorNeeded where
         the stream has no database yet."""
         warehouse = Warehouse.connect(settings)
-        found = warehouse.query(
-            "SELECT count() FROM system.databases WHERE name = {name:String}", name=database
-        )
-        if not found[0][0]:
-            warehouse.close()
-            raise OperatorNeeded(
-                f"ClickHouse has no database {database}", "Run `millstream migrate STREAM.TOML`"
+        try:
+            found = warehouse.query(
+                "SELECT count() FROM system.databases WHERE name = {name:String}", name=database
             )
-        warehouse.enter(database, may_write=may_write)
+            if not found[0][0]:
+                raise OperatorNeeded(
+                    f"ClickHouse has no database {database}", "Run `millstream migrate STREAM.TOML`"
+                )
+            warehouse.enter(database, may_write=may_write)
+        except BaseException:
+            warehouse.close()
+            raise
         return cls(warehouse)
 
     def rows(self, sql: str, parameters: Mapping[str, str], rows_max: int) -> Answer:
@@ -67,9 +70,8 @@ class Analyst:
         DependencyUnavailable.
         """
         settings = {**_AS_TEXT, "max_result_rows": rows_max + 1, "result_overflow_mode": "break"}
-        body = b"".join(
-            self._warehouse.text(sql, "JSONCompactEachRowWithNamesAndTypes", parameters, settings)
-        )
+        form = "JSONCompactEachRowWithNamesAndTypes"
+        body = b"".join(self._warehouse.text(sql, form, parameters, settings, is_whole=True))
         lines = [json.loads(line) for line in body.decode("utf-8", "replace").split("\n") if line]
         if not lines:
             return Answer([], [], [], False)

@@ -13,6 +13,7 @@ import clickhouse_connect
 import pyarrow as pa
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError, ProgrammingError
+from urllib3.exceptions import HTTPError
 
 from millstream.errors import (
     DependencyUnavailable,
@@ -121,8 +122,11 @@ class Warehouse:
         names = list(result.column_names)
         return [dict(zip(names, row, strict=True)) for row in result.result_rows]
 
-    def look(self, sql: str, settings: Mapping[str, Any], **parameters: Any) -> Found:
-        """As `query`, under ClickHouse's settings (such as its limits), with names and types."""
+    def look(self, sql: str, settings: Mapping[str, Any], /, **parameters: Any) -> Found:
+        """As `query`, under ClickHouse's settings (such as its limits; `database`: of tables that
+        stand without one), with names and types."""
+        if self._is_embedded and "database" in settings:
+            self._client.database = settings["database"]  # chDB knows no such setting
         result = _ask(
             lambda: self._client.query(sql, parameters=parameters or None, settings=dict(settings))
         )
@@ -154,23 +158,34 @@ class Warehouse:
             _ask(lambda: self._client.set_client_setting("readonly", "2"))
 
     def text(
-        self, sql: str, form: str | None, parameters: Mapping[str, str], settings: Mapping[str, Any]
+        self,
+        sql: str,
+        form: str | None,
+        parameters: Mapping[str, str],
+        settings: Mapping[str, Any],
+        *,
+        is_whole: bool = False,
     ) -> Iterator[bytes]:
         """The answer to a person's statement in a format of ClickHouse's, piece by piece; None: a
-        statement without rows. Raises OperatorNeeded with ClickHouse's own words where it refuses
-        the statement, and DependencyUnavailable."""
-        bound = dict(parameters) or None
+        statement without rows. is_whole: the first piece waits for the last row.
+
+        Raises OperatorNeeded with ClickHouse's own words where it refuses the statement, and
+        DependencyUnavailable: also where it refuses it behind the first piece, which a server tells
+        by breaking off."""
+        bound, sent = dict(parameters) or None, dict(settings)
+        if is_whole and not self._is_embedded:
+            sent["wait_end_of_query"] = 1
         try:
             if form is None:
-                self._client.command(sql, parameters=bound, settings=dict(settings))
+                self._client.command(sql, parameters=bound, settings=sent)
                 return
-            with self._client.raw_stream(
-                sql, parameters=bound, settings=dict(settings), fmt=form
-            ) as answer:
+            with self._client.raw_stream(sql, parameters=bound, settings=sent, fmt=form) as answer:
                 while piece := answer.read(_PIECE_BYTES):
                     yield piece
         except ClickHouseError as why:
             raise _refused(why) from why
+        except HTTPError as why:
+            raise DependencyUnavailable(CLICKHOUSE, f"the answer broke off ({why})") from why
 
     def insert(self, database: str, table: str, rows: pa.Table, token: str) -> None:
         """Insert as one part under a deduplication token. An error says nothing of what landed."""

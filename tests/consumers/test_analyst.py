@@ -6,15 +6,17 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
 from consumers.analyst import Analyst, has_rows
 from consumers.warehouse import Warehouse
-from millstream.errors import OperatorNeeded
+from millstream.errors import DependencyUnavailable, OperatorNeeded
 from millstream.settings import WarehouseSettings
 from millstream.sql.cookbook import cookbook
 from millstream.stream import Stream
@@ -192,6 +194,39 @@ def test_a_wrong_statement_is_told_in_clickhouses_words(
     assert "\n" not in caught.value.problem
     assert "version" not in caught.value.problem
     assert "http" not in caught.value.problem
+
+
+def test_an_error_behind_the_first_rows_is_one(analyst: Analyst) -> None:
+    """A server that has begun to answer can tell it only by breaking off: it is let end first."""
+    statement = "SELECT throwIf(number = 390000, 'stop here') FROM numbers(400000)"
+    with pytest.raises(OperatorNeeded, match="stop here"):
+        analyst.rows(statement, {}, 1_000_000)
+
+
+def test_who_cannot_enter_leaves_no_connection(
+    filled: Filled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever went wrong behind the first one that answered."""
+
+    def away(*_: object, **__: object) -> None:
+        raise DependencyUnavailable("ClickHouse", "it went")
+
+    def sockets() -> int:
+        return sum(str(fd.readlink()).startswith("socket:") for fd in _open_files())
+
+    Analyst.connect(filled.settings, filled.stream.name).close()  # what stays open after any
+    before = sockets()
+    monkeypatch.setattr(Warehouse, "enter", away)
+    with pytest.raises(DependencyUnavailable) as caught:
+        Analyst.connect(filled.settings, filled.stream.name)
+    assert sockets() == before
+    assert caught.value.reason == "it went"  # kept until here, with all that it refers to
+
+
+def _open_files() -> list[Path]:
+    with os.scandir("/proc/self/fd") as found:
+        mine = [Path(each.path) for each in found]
+    return [each for each in mine if each.is_symlink()]
 
 
 def test_more_rows_than_asked_for_are_said_to_be_there(analyst: Analyst) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pyarrow as pa
 import pytest
@@ -29,6 +30,7 @@ from millstream.settings import WarehouseSettings
 from millstream.stream import Stream
 from millstream.warehouse.blocks import Block, Finding, Look, Pending, Source, judge
 from millstream.warehouse.rows import LetterRows, contract_rows
+from ops.faults.proxy import Proxy
 from tests.consumers.warehouses import (
     PASSWORD,
     READY_S_MAX,
@@ -345,3 +347,19 @@ def test_a_server_that_goes_away_is_waited_for(tmp_path: Path, stream: Stream) -
     with pytest.raises(DependencyUnavailable):
         tables.look(block_of(stream, 0, 3))
     warehouse.close()
+
+
+def test_an_answer_that_breaks_off_is_clickhouses(served: WarehouseSettings) -> None:
+    """Its connection is reset behind the first piece: what came is not all, and is not taken so."""
+    with Proxy(urlsplit(served.url).port or 0) as proxy:
+        url = f"http://127.0.0.1:{proxy.port}"
+        warehouse = Warehouse.connect(served.model_copy(update={"url": url}))
+        try:
+            pieces = warehouse.text("SELECT number FROM numbers(50000000)", "TSV", {}, {})
+            assert next(pieces).startswith(b"0\n1\n2\n")
+            assert proxy.reset() > 0
+            with pytest.raises(DependencyUnavailable, match="the answer broke off"):
+                for _ in pieces:
+                    pass
+        finally:
+            warehouse.close()
