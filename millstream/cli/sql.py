@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from millstream.cli.options import StreamPath, WarehouseUrl, warehouse_settings
 from millstream.cli.sql_shown import ROWS_SHOWN_MAX, run, run_recipe, statements
 from millstream.errors import OperatorNeeded, SettingsInvalid
-
-if TYPE_CHECKING:
-    pass
 
 Format = Literal["table", "csv", "json"]
 
