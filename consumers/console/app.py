@@ -9,7 +9,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qs
@@ -33,6 +33,7 @@ from consumers.warehouse import CLICKHOUSE
 from millstream.console.plain import plain_object
 from millstream.console.sessions import KEY_BYTES, Password, Sessions
 from millstream.settings import ConsoleSettings, KafkaSettings, WarehouseSettings
+from millstream.sql.cookbook import cookbook
 from millstream.stream import Stream
 
 STATIC: Final = Path(__file__).resolve().parent / "static"
@@ -45,6 +46,7 @@ WRONG_S: Final = 1.0
 """A wrong password is answered so late, one after the other: guessing is slow for everybody."""
 QUERIES_MAX: Final = 2
 """Queries of the SQL page that run at once; more are told to wait."""
+PARAMETER: Final = "param_"
 _FRESH_S: Final = {"performance": 10.0, "models": 10.0, "drift": 4.0}
 """Pages that are dear are made no more often; the others are new within a second."""
 
@@ -85,7 +87,7 @@ class Console:
         )
         self.models = Models(stream, self.reach)
         self.lookup = Lookup(stream, self.reach)
-        self.box = Box(self.reach, settings)
+        self.box = Box(self.reach, settings, stream.name)
         self.password = Password.of(settings)
         self.sessions = (
             None
@@ -214,12 +216,27 @@ def _live(app: FastAPI, console: Console) -> None:
 def _sql(app: FastAPI, console: Console) -> None:
     running = asyncio.Semaphore(QUERIES_MAX)
 
+    @app.get("/api/cookbook")
+    def questions() -> dict[str, Any]:
+        return {"recipes": [asdict(recipe) for recipe in cookbook().values()]}
+
     @app.get("/api/sql")
-    async def sql(q: str = Query("", max_length=2 * SQL_CHARS_MAX)) -> dict[str, Any]:
+    async def sql(
+        request: Request, q: str = Query("", max_length=2 * SQL_CHARS_MAX)
+    ) -> dict[str, Any]:
         if running.locked():
             return {"error": f"{QUERIES_MAX} queries run already: try again when one is done"}
         async with running:
-            return await asyncio.to_thread(console.box.run, q)
+            return await asyncio.to_thread(console.box.run, q, _parameters(request))
+
+
+def _parameters(request: Request) -> dict[str, str]:
+    """Those of a query, named as ClickHouse's own interface names them: param_NAME=VALUE."""
+    return {
+        name.removeprefix(PARAMETER): value
+        for name, value in request.query_params.items()
+        if name.startswith(PARAMETER)
+    }
 
 
 def _login(app: FastAPI, console: Console, sessions: Sessions) -> None:

@@ -58,7 +58,7 @@ class Reach:
         """Rows of a SELECT. Raises as Warehouse.look."""
         return self.look(sql, {}, **parameters).rows
 
-    def look(self, sql: str, limits: dict[str, Any], **parameters: Any) -> Found:
+    def look(self, sql: str, limits: dict[str, Any], /, **parameters: Any) -> Found:
         """As `rows`, with names and types; limits: settings beside ours, which win over them."""
         return self.warehouse().look(sql, self._limits | limits, **parameters)
 

@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from consumers.console.app import PATHS
+from millstream.sql.cookbook import cookbook
 from ops.kafka.embedded import EmbeddedBroker
 from tests.browser.conftest import WAITING, Site, clean_page, site
 from tests.consumers.console.planted import (
@@ -159,7 +160,7 @@ def test_a_prediction_is_looked_up_with_its_lineage(page: Page, shown: Site) -> 
 def test_a_query_shows_its_rows_and_nothing_can_be_written(page: Page, shown: Site) -> None:
     """Ctrl+Enter; refusals are ClickHouse's own; long results are cut and say so."""
     _open(page, shown, "/sql")
-    box = page.get_by_role("textbox")
+    box = page.get_by_role("textbox", name="SQL")
     box.fill("SELECT count() AS n FROM loans.predictions")
     box.press("Control+Enter")
     result = page.get_by_role("region", name="Result")
@@ -171,6 +172,58 @@ def test_a_query_shows_its_rows_and_nothing_can_be_written(page: Page, shown: Si
     page.get_by_role("button", name="Run").click()
     expect(page.locator("#said")).to_contain_text("1,000 rows: there are more")
     expect(page.locator("#tables details")).not_to_have_count(0)
+
+
+@pytest.mark.parametrize("width", [400, 1_600])
+def test_a_question_of_the_cookbook_fills_the_box(
+    browser: Browser, shown: Site, width: int
+) -> None:
+    """By the keyboard alone, with a field for each parameter; what was written is kept."""
+    with clean_page(browser, width) as page:
+        _open(page, shown, "/sql")
+        box, choice = page.locator("#sql"), page.get_by_label("From the cookbook")
+        expect(choice.locator("option")).to_have_count(1 + len(cookbook()))
+        choice.focus()
+        page.keyboard.type("Values of a")
+        expect(box).to_have_value(cookbook()["field_values"].sql)
+        expect(page.locator("#question")).to_have_text(cookbook()["field_values"].question)
+        field, since = page.get_by_label("field column"), page.get_by_label("since DateTime")
+        expect(since).to_have_value("1970-01-01 00:00:00")
+        expect(field).to_have_accessible_description("an event field")
+        page.keyboard.press("Control+Enter")
+        expect(field).to_be_focused()  # it is not named yet
+        expect(page.locator("#said")).to_be_empty()
+        page.keyboard.type("elevel")
+        page.keyboard.press("Enter")
+        expect(page.locator("#said")).to_contain_text("1 row, ")
+        wide = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
+        assert wide <= 0
+        page.reload()
+        expect(choice).to_have_value("field_values")
+        expect(field).to_have_value("elevel")
+
+
+def test_a_choice_loses_nothing_that_was_written(page: Page, shown: Site) -> None:
+    """Neither a query of one's own, nor a question that was changed; both may have parameters."""
+    _open(page, shown, "/sql")
+    box, choice = page.locator("#sql"), page.get_by_label("From the cookbook")
+    expect(choice.locator("option")).to_have_count(1 + len(cookbook()))
+    box.fill("SELECT {n:UInt8} + 1 AS m")
+    page.get_by_label("n UInt8").fill("41")
+    choice.select_option(label="Value")
+    expect(page.locator(".params input")).to_have_count(0)
+    choice.select_option(label="My own query")
+    expect(box).to_have_value("SELECT {n:UInt8} + 1 AS m")
+    box.press("Control+Enter")
+    expect(page.get_by_role("region", name="Rows").locator("td")).to_have_text("42")
+    choice.select_option(label="Value")
+    box.press("End")
+    box.press_sequentially(" ")
+    expect(choice).to_have_value("")
+    changed = box.input_value()
+    choice.select_option(label="Alarms")
+    choice.select_option(label="My own query")
+    expect(box).to_have_value(changed)
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import httpx
 import pytest
@@ -17,6 +18,7 @@ from pydantic import SecretStr
 from consumers.console import app as console_app
 from consumers.console.app import PATHS, Console, Given
 from millstream.settings import ConsoleSettings, KafkaSettings, WarehouseSettings
+from millstream.sql.cookbook import cookbook
 from millstream.stream import Stream
 from tests.consumers.console.planted import Planted
 
@@ -257,6 +259,17 @@ def test_the_model_registrys_password_is_shown_to_nobody(given: Given, tmp_path:
     said = _get(mine, "/api/models").json()["data"]["registry"]
     assert "127.0.0.1" in said["error"]["problem"]
     assert "hunter2" not in str(said)
+
+
+def test_the_cookbook_is_offered_and_its_parameters_are_taken(given: Given) -> None:
+    """Each with its default, where it has one; they come as ClickHouse's own interface has them."""
+    found = {one["name"]: one for one in _get(given, "/api/cookbook").json()["recipes"]}
+    assert set(found) == set(cookbook())
+    recipe = found["accuracy_by_slice"]
+    assert [p["default"] for p in recipe["parameters"]] == [None, "1970-01-01 00:00:00", "50"]
+    asked = {"q": recipe["sql"], "param_field": "elevel", "param_rows": "3"}
+    query = urlencode(asked | {"param_since": "1970-01-01 00:00:00"})
+    assert len(_get(given, f"/api/sql?{query}").json()["rows"]) == 3
 
 
 def test_a_clickhouse_that_is_away_is_said_in_place_of_data(given: Given) -> None:

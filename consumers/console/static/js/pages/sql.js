@@ -2,53 +2,98 @@ import { details, h, panel, table } from "../dom.js";
 import { count, span } from "../format.js";
 
 const KEPT = "millstream.sql";
-const kept = () => { try { return sessionStorage.getItem(KEPT); } catch { return null; } };
+const PARAMETER = /\{([A-Za-z_]\w*):\s*(\w+)\}/g;
 
-function starters(db) {
-  return [
-    ["Newest predictions", `SELECT event_id, label, confidence, model_version, scored_at\nFROM ${db}.predictions\nORDER BY scored_at DESC\nLIMIT 20`],
-    ["Accuracy by version", `SELECT model_version, count() AS labels, avg(label = predicted) AS accuracy\nFROM ${db}.labelled_now\nWHERE label IS NOT NULL\nGROUP BY model_version\nORDER BY model_version`],
-    ["Latency by minute", `SELECT toStartOfMinute(scored_at) AS minute, count() AS predictions,\n       quantile(0.99)(dateDiff('microsecond', published_at, scored_at)) / 1000 AS p99_ms\nFROM ${db}.predictions\nGROUP BY minute\nORDER BY minute DESC\nLIMIT 30`],
-    ["Refusals by reason", `SELECT stage, error, count() AS letters, max(refused_at) AS last\nFROM ${db}.dead_letters\nGROUP BY stage, error\nORDER BY letters DESC`],
-  ];
+function kept() { try { return JSON.parse(sessionStorage.getItem(KEPT)) || {}; } catch { return {}; } }
+
+function keep(what) { try { sessionStorage.setItem(KEPT, JSON.stringify(what)); } catch { /* it is kept by nobody */ } }
+
+function first(db) { return `SELECT event_id, label, confidence, model_version, scored_at\nFROM ${db}.predictions\nORDER BY scored_at DESC\nLIMIT 20`; }
+
+// A field for each {name:Type} of the query. What was typed into one stays while the query has it.
+function parameters(values) {
+  const box = h("div", { class: "params" });
+  let shown = "";
+  function follow(text, told) {
+    const found = new Map([...text.matchAll(PARAMETER)].map(([, name, kind]) => [name, kind]));
+    const wanted = JSON.stringify([...found, told.map((p) => p.name)]);
+    if (wanted === shown) return;
+    shown = wanted;
+    box.replaceChildren(...[...found].map(([name, kind]) => field(name, kind, told.find((p) => p.name === name))));
+    box.hidden = !found.size;
+  }
+  function field(name, kind, told) {
+    const input = h("input", { type: "text", id: `param-${name}`, autocomplete: "off", spellcheck: "false", value: values.get(name) ?? "",
+      inputmode: /^U?Int/.test(kind) ? "numeric" : null, required: told?.default === null, "aria-describedby": told ? `about-${name}` : null, oninput: () => values.set(name, input.value) });
+    return h("div", {}, h("label", { for: input.id }, name, h("span", { class: "muted small" }, ` ${kind === "Identifier" ? "column" : kind}`)), input,
+      told && h("span", { class: "muted small", id: `about-${name}` }, told.about));
+  }
+  return { box, follow, used: (text) => [...new Set([...text.matchAll(PARAMETER)].map((m) => m[1]))].map((name) => [name, values.get(name) ?? ""]) };
 }
 
 function mount(root, context) {
   const { limits, stream } = context.about;
-  const text = h("textarea", { id: "sql", spellcheck: "false", "aria-label": "SQL", "aria-describedby": "limits", maxlength: "20000" });
-  text.value = kept() || starters(stream)[0][1];
+  const before = kept();
+  const values = new Map(before.values);
+  let own = before.text || first(stream), recipe = null, recipes = [], busy = false;
+  const text = h("textarea", { id: "sql", spellcheck: "false", "aria-label": "SQL", "aria-describedby": "limits", maxlength: "20000", value: own });
+  const fields = parameters(values);
+  const choice = h("select", { id: "recipe", "aria-describedby": "question" }, h("option", { value: "" }, "My own query"));
+  const question = h("p", { class: "muted", id: "question" });
   const run = h("button", { class: "main", type: "submit" }, "Run");
   const said = h("p", { class: "muted", role: "status", id: "said" });
   const out = h("div", { id: "rows" });
+  const form = h("form", { onsubmit: ask },
+    h("div", { class: "field" }, h("label", { for: "recipe" }, "From the cookbook"), choice), question, text, fields.box,
+    h("div", { class: "field" }, run, h("span", { class: "muted small", id: "limits" }, `Ctrl+Enter runs it. Reads only; at most ${span(1000 * limits.seconds)}, ${count(limits.rows)} rows and ${count(limits.bytes / 1e6)} MB.`)));
+
+  function follow() { fields.follow(text.value, recipe?.parameters || []); }
+  // What a person wrote is never lost to a choice: "My own query" has it still.
+  function wrote() { own = text.value; choice.value = ""; question.textContent = ""; follow(); }
+  function write(sql) { text.value = sql; recipe = null; wrote(); text.focus(); }
+  function choose() {
+    recipe = recipes.find((r) => r.name === choice.value) || null;
+    for (const p of recipe?.parameters || []) values.set(p.name, p.default ?? "");
+    text.value = recipe ? recipe.sql : own;
+    question.textContent = recipe ? recipe.question : "";
+    follow();
+  }
   async function ask(event) {
-    event?.preventDefault();
-    try { sessionStorage.setItem(KEPT, text.value); } catch { /* it is kept by nobody */ }
-    run.disabled = true;
+    event.preventDefault();
+    if (busy) return;
+    busy = true;
+    keep({ text: text.value, values: [...values] });
     said.textContent = "running";
-    try { shown(await context.get(`/api/sql?q=${encodeURIComponent(text.value)}`)); } catch { said.textContent = ""; out.replaceChildren(h("pre", { class: "wrong" }, "The console does not answer.")); }
-    run.disabled = false;
+    const query = new URLSearchParams([["q", text.value], ...fields.used(text.value).map(([name, value]) => [`param_${name}`, value])]);
+    try { shown(await context.get(`/api/sql?${query}`)); } catch { said.textContent = ""; out.replaceChildren(h("pre", { class: "wrong", role: "alert" }, "The console does not answer.")); }
+    busy = false;
   }
   function shown(answer) {
     if (answer.error) { said.textContent = ""; out.replaceChildren(h("pre", { class: "wrong", role: "alert" }, answer.error)); return; }
-    said.textContent = `${count(answer.rows.length)} rows${answer.cut ? ": there are more, only the first are shown" : ""}, ${answer.ms} ms`;
+    said.textContent = `${count(answer.rows.length)} row${answer.rows.length === 1 ? "" : "s"}${answer.cut ? ": there are more, only the first are shown" : ""}, ${answer.ms} ms`;
     out.replaceChildren(answer.rows.length ? table("Rows", answer.names.map((name, i) => ({ head: h("span", { title: answer.types[i] }, name), num: /^(Nullable\()?(U?Int|Float|Decimal)/.test(answer.types[i]), class: "mono", cell: (row) => cell(row[i]) })), answer.rows, { plain: true }) : "");
   }
-  text.addEventListener("keydown", (event) => { if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) ask(event); });
+  choice.addEventListener("change", choose);
+  text.addEventListener("input", wrote);
+  form.addEventListener("keydown", (event) => { if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); form.requestSubmit(); } });
   const tables = h("div", { id: "tables" }, h("p", { class: "muted" }, "reading them"));
   root.append(
-    h("section", { class: "panel", "aria-label": "Query" },
-      h("form", { onsubmit: ask },
-        h("div", { class: "top legend" }, h("span", {}, "Begin with: "), starters(stream).map(([name, sql]) => h("button", { type: "button", class: "link", onclick: () => { text.value = sql; text.focus(); } }, name))),
-        text,
-        h("div", { class: "field" }, run, h("span", { class: "muted small", id: "limits" }, `Ctrl+Enter runs it. Reads only; at most ${span(1000 * limits.seconds)}, ${count(limits.rows)} rows and ${count(limits.bytes / 1e6)} MB.`)))),
+    h("section", { class: "panel", "aria-label": "Query" }, form),
     h("section", { class: "panel", "aria-label": "Result" }, h("h2", {}, "Result"), said, out),
     panel("Tables", tables));
-  context.get("/api/tables").then(({ data, error }) => tables.replaceChildren(...(data ? listed(data, text) : [h("p", { class: "wrong" }, `${error.problem}. ${error.remedy}`)])), () => { tables.replaceChildren(); });
+  follow();
+  context.get("/api/cookbook").then((found) => {
+    recipes = found.recipes;
+    choice.append(...recipes.map((r) => h("option", { value: r.name }, r.title)));
+    const same = recipes.find((r) => r.sql === text.value); // it was chosen before
+    if (same) { recipe = same; choice.value = same.name; question.textContent = same.question; follow(); }
+  }, () => { question.textContent = "The cookbook could not be read."; });
+  context.get("/api/tables").then(({ data, error }) => tables.replaceChildren(...(data ? listed(data, write) : [h("p", { class: "wrong" }, `${error.problem}. ${error.remedy}`)])), () => { tables.replaceChildren(); });
 }
 
-function listed(data, text) {
+function listed(data, write) {
   return Object.entries(data.tables).map(([name, columns]) => details(`table ${name}`, `${data.database}.${name} (${columns.length})`,
-    h("p", {}, h("button", { type: "button", class: "link", onclick: () => { text.value = `SELECT *\nFROM ${data.database}.${name}\nLIMIT 20`; text.focus(); } }, "Select from it")),
+    h("p", {}, h("button", { type: "button", class: "link", onclick: () => write(`SELECT *\nFROM ${data.database}.${name}\nLIMIT 20`) }, "Select from it")),
     table(`Columns of ${name}`, [{ head: "Column", cell: (c) => h("code", {}, c.name) }, { head: "Type", class: "any", cell: (c) => h("code", {}, c.type) }, { head: "Means", class: "wide", cell: (c) => c.comment || "–" }], columns)));
 }
 
