@@ -32,8 +32,8 @@ from millstream.retraining.triggers import Fired, Opened, Readings, Triggers
 LOOK_S: Final = 1.0
 """Between two looks for a reason, or at what people ask for."""
 WAIT_S: Final = 3.0
-"""Between two looks at a stage that waits, or at the readings. Too low asks ClickHouse for nothing;
-too high is late."""
+"""Between two looks at a stage that waits, or at the readings that are no labels. Too low asks
+ClickHouse for nothing; too high is late."""
 BACKOFF_S_MAX: Final = 30.0
 
 _log = logging.getLogger(__name__)
@@ -82,6 +82,10 @@ class Steps(Protocol):
         """What the triggers judge."""
         ...
 
+    def heard(self) -> Readings:
+        """The same of labels alone: how many there are, and whether the policy hears a change."""
+        ...
+
     def labels(self) -> int:
         """Labelled rows so far."""
         ...
@@ -127,9 +131,8 @@ class Retrainer:
             self._open(replace(asked[0], number=number))
             return True
         # what has fired does not fire again: it is kept until its attempt is on the log
-        if self._fired is None and not self._soon():
-            self._fired = self._triggers.fire(self._steps.readings())
-            self._waits_us = self._now_us()
+        if self._fired is None:
+            self._fired = self._triggers.fire(self._read())
         if self._fired is None:
             return False
         self.begin(self._fired)
@@ -148,7 +151,7 @@ class Retrainer:
             now,
         )
         _log.info("retraining %d begins: %s", number, fired.reason)
-        return self._open(attempt)
+        return self._open(attempt, fired)
 
     def finish(self, attempt: Attempt, stop: threading.Event) -> Attempt:
         """Run its stages to the end, or until stopped."""
@@ -184,17 +187,31 @@ class Retrainer:
         """Whether it was looked at just now, and came to nothing."""
         return self._waits_us is not None and self._now_us() - self._waits_us < WAIT_S * 1e6
 
+    def _read(self) -> Readings:
+        """The labels at every look, all readings now and then."""
+        if self._soon():
+            return self._steps.heard()
+        readings = self._steps.readings()
+        self._waits_us = self._now_us()
+        return readings
+
     def _hear(self) -> None:
         for incident in self._steps.incidents():
             self._triggers.opened(incident)
         self._journal.hear()
 
-    def _open(self, attempt: Attempt) -> Attempt:
+    def _open(self, attempt: Attempt, fired: Fired | None = None) -> Attempt:
         about = self._triggers.waiting
         facts: dict[str, Any] = {}
+        changes = [each.since_us for each in about]
         if about:
-            since_us = max(each.since_us for each in about)  # where the newest change began
-            facts = {"incidents": [each.id for each in about], "since_us": since_us}
+            facts["incidents"] = [each.id for each in about]
+        if fired is not None and fired.since_us is not None:
+            changes.append(fired.since_us)
+        if changes:
+            facts["since_us"] = max(changes)  # where the newest change began
+        if fired is not None and fired.due:
+            facts["due"] = True
         made = self._start(attempt, Stage.COLLECT, facts)
         self._triggers.told(about)
         self._fired = self._waits_us = None
@@ -231,8 +248,8 @@ class Retrainer:
         else:
             facts = {**result.facts, "labels": self._steps.labels()}
             step = self._step(attempt, stage, Status.OVER, result.reason, now, result.outcome)
-            self._write(step, facts)
-            self._triggers.over(now, int(facts["labels"]))
+            ended = self._write(step, facts)
+            self._triggers.over(now, int(facts["labels"]), ended.due_in)
             _log.info("retraining %d: %s, %s", attempt.number, result.outcome, result.reason)
         self._mine = None
         return True

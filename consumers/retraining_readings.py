@@ -5,15 +5,18 @@ from __future__ import annotations
 from decimal import Decimal
 
 from consumers.performance import PLACE, happened_column
+from consumers.training_rows import up_to
 from consumers.warehouse import Warehouse
 from millstream.errors import OperatorNeeded
 from millstream.retraining.triggers import Readings
 from millstream.stream import Stream
 
 
-def count_labels(stream: Stream, warehouse: Warehouse) -> int:
-    """Labelled rows so far."""
-    return _labels(stream, warehouse)[0]
+def count_labels(stream: Stream, warehouse: Warehouse, bounds: dict[int, int] | None = None) -> int:
+    """Labelled rows so far. bounds: partition -> the last offset of NAME.labelled that counts."""
+    within = "" if bounds is None else f" AND {up_to(bounds)}"
+    ((count,),) = warehouse.query(f"SELECT count() {_labelled(stream)}{within}")
+    return int(count)
 
 
 def take_readings(stream: Stream, warehouse: Warehouse, now_us: int, trained: int) -> Readings:

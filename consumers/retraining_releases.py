@@ -13,12 +13,13 @@ from typing import Any, Final
 
 from consumers import releasing
 from consumers.registry import Registry
-from consumers.releases import read_timeline
+from consumers.releases import ReleaseLog
 from millstream.errors import OperatorNeeded
 from millstream.models.reference import ModelReference
 from millstream.models.registry import ModelRegistry
 from millstream.releases.decide import Wanted
 from millstream.releases.release import Release
+from millstream.releases.timeline import Timeline
 from millstream.retraining.stages import Attempt, Outcome
 from millstream.settings import KafkaSettings
 from millstream.stream import Stream
@@ -43,7 +44,8 @@ class Step:
 
 
 class Releases:
-    """Those of one stream. Remembers what the attempt in hand has released: one thread."""
+    """Those of one stream. Remembers what was released, and what by the attempt in hand: one
+    thread."""
 
     def __init__(
         self,
@@ -60,6 +62,13 @@ class Releases:
         self._now_us = now_us
         self._attempt = ""
         self._made: dict[str, Release] = {}  # of this attempt, by what they were for
+        self._timeline = Timeline()
+        self._log: ReleaseLog | None = None
+
+    def close(self) -> None:
+        """Leave the broker."""
+        if self._log is not None:
+            self._log.close()
 
     def champion(self) -> ModelReference:
         """Who answers now: the newest release's, else stream.toml's. Raises OperatorNeeded where
@@ -78,9 +87,8 @@ class Releases:
     def made(self, attempt: Attempt, what: str) -> Release | None:
         """What the attempt has released for this, in whatever process."""
         if self._attempt != attempt.id:
-            timeline = read_timeline(self._stream, self._kafka, self._registry.schema)
             head = f"{attempt.id}-"
-            ours = [one for one in timeline.releases if one.id.startswith(head)]
+            ours = [one for one in self._heard().releases if one.id.startswith(head)]
             self._attempt, self._made = attempt.id, {one.id.removeprefix(head): one for one in ours}
         return self._made.get(what)
 
@@ -128,4 +136,12 @@ class Releases:
         return None if made is None else made.challenger
 
     def _newest(self) -> Release | None:
-        return read_timeline(self._stream, self._kafka, self._registry.schema).newest
+        return self._heard().newest
+
+    def _heard(self) -> Timeline:
+        """With everything that is committed by now."""
+        if self._log is None:
+            self._log = ReleaseLog.open(self._stream, self._kafka, self._registry.schema)
+        for entry in self._log.catch_up():
+            self._timeline.add(entry)
+        return self._timeline

@@ -53,6 +53,10 @@ class SeenSteps:
         self._instruments.turned()
         return self._steps.readings()
 
+    def heard(self) -> Readings:
+        """As the steps."""
+        return self._steps.heard()
+
     def incidents(self) -> list[Opened]:
         """As the steps; the loop goes round."""
         self._instruments.turned()

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final
 
 from consumers import judge
 from consumers.alert_log import Follower, value_of
 from consumers.retrainer import Done, Ended, Result, Waits
+from consumers.retraining_listening import Listener
 from consumers.retraining_models import Models, Parts
 from consumers.retraining_readings import count_answered, count_labels, take_readings
 from consumers.retraining_releases import CANARY, PROMOTE, REJECT, SHADOW, Releases, Step
@@ -45,6 +47,7 @@ class StreamSteps:
             parts.stream, parts.kafka, parts.registry, parts.models, parts.now_us
         )
         self._models = Models(parts, self._releases)
+        self._listener = Listener(parts, self._releases, self._models)
         self._judged = judge.Judge(
             parts.stream, parts.warehouse, lambda: parts.now_us() / 1_000_000
         )
@@ -87,9 +90,15 @@ class StreamSteps:
 
     def readings(self) -> Readings:
         """From ClickHouse."""
-        return take_readings(
-            self._stream, self._parts.warehouse, self._parts.now_us(), self._trained()
-        )
+        now_us, trained = self._parts.now_us(), self._trained()
+        found = take_readings(self._stream, self._parts.warehouse, now_us, trained)
+        return replace(found, change_us=self._listener.listen(found.labels))
+
+    def heard(self) -> Readings:
+        """From ClickHouse."""
+        labels = self.labels()
+        change_us = self._listener.listen(labels)
+        return Readings(self._parts.now_us(), labels, trained=self._trained(), change_us=change_us)
 
     def labels(self) -> int:
         """From ClickHouse."""
@@ -111,6 +120,7 @@ class StreamSteps:
 
     def close(self) -> None:
         self._follower.close()
+        self._releases.close()
         self._models.close()
 
     def _trained(self) -> int:

@@ -54,12 +54,14 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """rows in order of time; the query and the offsets that they came from; notes for people."""
+    """rows in order of time; the query and the offsets that they came from; notes for people.
+    bounds: partition -> the last offset of `NAME.labelled` that was looked at."""
 
     rows: Rows
     query: Query
     offsets: tuple[OffsetRange, ...]
     notes: tuple[str, ...]
+    bounds: dict[int, int]
 
 
 def read(
@@ -72,16 +74,12 @@ def read(
     """
     require_tables(warehouse, stream)
     require_features(stream)
-    marks = warehouse.query(
-        f"SELECT kafka_partition, max(kafka_offset) FROM {stream.name}.labelled "
-        "WHERE kafka_unreadable = '' GROUP BY kafka_partition ORDER BY kafka_partition"
-    )
-    if not marks:
+    bounds = _bounds(stream, warehouse)
+    if not bounds:
         raise CannotTrain(
             f"ClickHouse has no labelled rows of {stream.name}",
             "Publish outcomes and run `millstream join` and `millstream sink`, or use --from-file",
         )
-    bounds = {int(partition): int(offset) for partition, offset in marks}
     ripe, notes = _ripe_until(stream, warehouse, bounds, wanted.mature_share)
     until = in_us(wanted.until)
     if ripe is not None:
@@ -89,7 +87,22 @@ def read(
     text = _query(stream, bounds, (in_us(wanted.since), until), wanted.rows_max)
     rows, offsets = ask(stream, warehouse, text, champion)
     made = Query(text=text, result_hash=hash_of_rows(rows), rows=len(rows))
-    return Loaded(rows, made, offsets, tuple(notes))
+    return Loaded(rows, made, offsets, tuple(notes), bounds)
+
+
+def read_newer(
+    stream: Stream, warehouse: Warehouse, behind: dict[int, int], rows_max: int, task: Task
+) -> tuple[Rows | None, dict[int, int]]:
+    """The newest `rows_max` rows whose label, or its correction, lies behind these offsets, and the
+    offsets that were looked up to. task: of all rows. Raises DependencyUnavailable."""
+    bounds = _bounds(stream, warehouse)
+    if bounds == behind:
+        return None, bounds
+    text = _query(stream, bounds, (None, None), rows_max, behind)
+    try:
+        return ask(stream, warehouse, text, task=task)[0], bounds
+    except CannotTrain:  # what came is no label
+        return None, bounds
 
 
 def ask(
@@ -160,8 +173,20 @@ def require_own_query(stream: Stream, text: str) -> None:
     )
 
 
+def _bounds(stream: Stream, warehouse: Warehouse) -> dict[int, int]:
+    marks = warehouse.query(
+        f"SELECT kafka_partition, max(kafka_offset) FROM {stream.name}.labelled "
+        "WHERE kafka_unreadable = '' GROUP BY kafka_partition ORDER BY kafka_partition"
+    )
+    return {int(partition): int(offset) for partition, offset in marks}
+
+
 def _query(
-    stream: Stream, bounds: dict[int, int], times: tuple[int | None, int | None], rows_max: int
+    stream: Stream,
+    bounds: dict[int, int],
+    times: tuple[int | None, int | None],
+    rows_max: int,
+    behind: dict[int, int] | None = None,
 ) -> str:
     """All that decides which rows are taken is in this text."""
     name = stream.name
@@ -171,13 +196,14 @@ def _query(
     since, until = times
     within = f" AND happened >= {since}" if since is not None else ""
     within += f" AND happened < {until}" if until is not None else ""
+    newer = f" AND NOT {up_to(behind)}" if behind else ""
     return (
         f"WITH picked AS (SELECT * FROM (SELECT {PLACE}, kafka_topic, kafka_partition, "
         "kafka_offset, event_id, "
         f"toUnixTimestamp64Micro({happened_column(stream)}) AS happened, "
         f"toUnixTimestamp64Micro(ifNull(known_at, {happened_column(stream)})) AS known, "
         f"toString(status) AS status, {truth} AS truth FROM {name}.labelled "
-        f"WHERE kafka_unreadable = '' AND {up_to(bounds)} "
+        f"WHERE kafka_unreadable = '' AND {up_to(bounds)}{newer} "
         f"ORDER BY {PLACE}, version DESC, kafka_partition, kafka_offset LIMIT 1 BY {PLACE}) "
         f"WHERE status IN ('labelled', 'corrected') AND truth IS NOT NULL{within} "
         f"ORDER BY happened DESC, {PLACE} LIMIT {rows_max}) "

@@ -61,6 +61,31 @@ class Policy:
         both = {one.name: one for track in self._tracks for one in track.formers}
         return tuple(both.values())
 
+    @property
+    def known(self) -> tuple[Candidate, ...]:
+        """Both tracks' champions and formers."""
+        return (*self.formers, *(track.champion for track in self._tracks))
+
+    def due_in(self, lag: int) -> int:
+        """Labels until the next challenge is due. lag: as in `look`."""
+        return min(track.due_in for track in self._awake(lag))
+
+    def passed(self, labels: int) -> None:
+        """So many came since the last challenge. For a policy that goes on from a state, or begins,
+        with rows some of which are newer than that: which ones, places do not tell."""
+        for track in self._tracks:
+            track.passed(labels)
+
+    def listen(self, losses: LossesOf) -> int | None:
+        """Between two looks: hear the champion's losses on the rows that came. Where a change is in
+        them, its place; then a challenge is due now."""
+        return self._tracks[0].listen(losses)
+
+    @property
+    def heard(self) -> int:
+        """Place from which on rows are not heard yet."""
+        return self._tracks[0].heard
+
     def take(self, places: Sequence[int] | Places, cut: int | None = None) -> None:
         """Labelled rows, in order. cut: the place where a monitor's alarm says that a change began.
 
@@ -79,8 +104,10 @@ class Policy:
         newest labelled one. why: challenge now, for this reason.
         """
         decisions = []
+        for track in self._tracks:
+            track.begin()
         lags = lag >= self.settings.guard_lag_rows
-        for track in self._tracks[: 2 if lags else 1]:
+        for track in self._awake(lag):
             track.listen(losses)
             if track.is_due or why is not None:
                 decision = decide(track.challenge(lag, why), losses)
@@ -95,9 +122,14 @@ class Policy:
             self._reviewed = self.rows.place(self.rows.count)
         return tuple(decisions)
 
-    def refuse(self, answered: int) -> None:
-        """What is wanted could not be released: the one before it is wanted again."""
-        self._tracks[self._answers].refuse(answered)
+    def refuse(self, answered: int, back_to: str = "") -> None:
+        """What is wanted was not released, or was rolled back: the one before it is wanted again,
+        or the former that is called so. What is refused is no candidate; the other formers, the cut
+        and the labels until the next challenge stay."""
+        self._tracks[self._answers].refuse(answered, back_to)
+
+    def _awake(self, lag: int) -> list[Track]:
+        return self._tracks[: 2 if lag >= self.settings.guard_lag_rows else 1]
 
     def _guard(self, losses: LossesOf) -> None:
         """Which track did better on the events that were labelled since, as each answered them."""
@@ -129,14 +161,19 @@ class Policy:
         }
 
     @classmethod
-    def from_state(cls, state: Mapping[str, Any], places: Iterable[int]) -> Policy:
-        """Go on from `state()`. places: of the labelled rows that it had taken.
+    def from_state(
+        cls, state: Mapping[str, Any], places: Iterable[int], every_labels: int | None = None
+    ) -> Policy:
+        """Go on from `state()`. places: of the labelled rows that it had taken; with newer ones,
+        see `passed`. every_labels: in place of the one that it had.
 
         Raises ValueError where the state is of another format.
         """
         if state.get("format") != STATE_VERSION:
             raise ValueError(f"a policy's state of format {state.get('format')} is not known")
         given = {**state["settings"], "windows": tuple(state["settings"]["windows"])}
+        if every_labels is not None:
+            given["every_labels"] = every_labels
         champion = Candidate.of(state["tracks"][0]["champion"])
         made = cls(champion, PolicySettings(**given))
         made.rows.add(list(places))

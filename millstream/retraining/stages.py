@@ -153,6 +153,23 @@ class Attempt:
         """Begun, and not over."""
         return self.over is None and (self.running is not None or bool(self.done))
 
+    @property
+    def trained(self) -> Mapping[str, Any]:
+        """Facts of its training, also where that ended it; nothing where it did not come so far."""
+        if Stage.TRAIN in self.done:
+            return self.done[Stage.TRAIN]
+        at_end = self.over is not None and self.over.stage is Stage.TRAIN
+        return self.over.facts if self.over is not None and at_end else {}
+
+    @property
+    def due_in(self) -> int | None:
+        """Labels behind its end at which the policy's next challenge is due; None where the attempt
+        has failed, so that a fault does not begin one after another."""
+        if self.over is None or self.over.outcome is Outcome.FAILED:
+            return None
+        due_in = self.trained.get("due_in")
+        return None if due_in is None else int(due_in)
+
     def facts(self, stage: Stage) -> Mapping[str, Any]:
         """Of a stage that is done."""
         return self.done[stage]

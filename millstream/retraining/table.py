@@ -15,8 +15,8 @@ class RetrainTable(BaseModel):
     incident: bool = True
     """Whether an incident in which the loss rose asks for a retraining."""
     schedule_labels: Annotated[int, Field(ge=0)] = 500
-    """Labels between two retrainings; 0: not by labels. Too low fits for nothing; too high is
-    late."""
+    """Labels between two challenges that no change brings forward; 0: not by labels. Too low fits
+    for nothing, and asks more of a winner; too high is late."""
     schedule_s: Annotated[float, Field(ge=0)] = 0.0
     """Seconds between two; 0: not by time."""
     volume_labels: Annotated[int, Field(ge=0)] = 0

@@ -101,14 +101,27 @@ class Track:
         self._due: int | None = None
         self._why: Why = "schedule"
         self._detector = EDetector(settings.run_events)
-        self._heard = max(champion.end, rows.place(rows.count))
+        self.heard = max(champion.end, rows.place(rows.count))
+        """Place from which on rows are not heard yet."""
+
+    @property
+    def due_in(self) -> int:
+        """Labels until the next challenge is due."""
+        return max(self._begun() - self._rows.count, 0)
 
     @property
     def is_due(self) -> bool:
-        """Whether a challenge is; the first, `every_labels` behind what the champion has seen."""
-        if self._due is None:
-            self._due = self._rows.row(self.champion.end) + self._settings.every_labels
-        return self._rows.count >= self._due
+        """Whether a challenge is."""
+        return self.due_in == 0
+
+    def passed(self, labels: int) -> None:
+        """So many came since the last challenge, whichever of them are among the rows."""
+        self._due = self._begun() - labels
+
+    def begin(self) -> None:
+        """The first challenge is due `every_labels` from here on, wherever the champion's rows end:
+        their times need not be the stream's."""
+        self._begun()
 
     def cut_at(self, place: int) -> None:
         """A change began there: the next challenge is due now."""
@@ -116,18 +129,26 @@ class Track:
         self._home = ()
         self._due, self._why = self._rows.count, "cut"
 
-    def listen(self, losses: LossesOf) -> None:
-        """Hear how the champion does on the rows that came since."""
-        first, last = self._rows.row(self._heard), self._rows.count
+    def listen(self, losses: LossesOf) -> int | None:
+        """Hear how the champion does on the rows that came since; the place of a change in them."""
+        first, last = self._rows.row(self.heard), self._rows.count
         last -= (last - first) % LISTEN_ROWS
+        last = self._rows.row(self._rows.place(last))  # none of those of one place, or all
         if self.wide or last <= first:
-            return
+            return None
         end = self._rows.place(last)
         heard = losses(self.champion, self._rows.place(first), end)
-        self._heard = end
+        self.heard = end
         found = self._hear(heard)
-        if found is not None:
-            self.cut_at(self._rows.place(max(first + found, 0)))
+        if found is None:
+            return None
+        self.cut_at(self._rows.place(max(first + found, 0)))
+        return self.cut
+
+    def _begun(self) -> int:
+        if self._due is None:
+            self._due = self._rows.count + self._settings.every_labels
+        return self._due
 
     def _hear(self, losses: Losses) -> int | None:
         """Index of the loss with which a change began, below 0 if before these; None: no change."""
@@ -183,12 +204,14 @@ class Track:
         self._detector = EDetector(self._settings.run_events)
         if not self.wide:
             self._hear(losses(self.champion, max(decision.winner.trial.begin, self.cut or 0), end))
-        self._heard = end
+        self.heard = end
 
-    def refuse(self, answered: int) -> None:
-        """The champion could not be released: the one before it goes on."""
-        if self.formers:
-            before = self.formers.pop()
+    def refuse(self, answered: int, back_to: str = "") -> None:
+        """The champion was not released, or was rolled back: the one before it goes on, or the
+        former that is called so. It is not a candidate again; all else is as it was."""
+        places = [n for n, one in enumerate(self.formers) if back_to in ("", one.name)]
+        if places:
+            before = self.formers.pop(places[-1])
             self.champion = Candidate(before.name, "champion", before.ranges)
             self.history.append((answered, self.champion))
             self._detector = EDetector(self._settings.run_events)
@@ -276,7 +299,7 @@ class Track:
             "due_in": None if self._due is None else self._due - self._rows.count,
             "why": self._why,
             "detector": self._detector.state(),
-            "heard": self._heard,
+            "heard": self.heard,
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -288,6 +311,7 @@ class Track:
         self._home = tuple((int(a), int(b)) for a, b in state["home"])
         self._number, self._why = state["number"], state["why"]
         due_in = state["due_in"]
-        self._due = None if due_in is None else self._rows.count + due_in
+        if due_in is not None:  # the setting may be another by now
+            self._due = self._rows.count + min(due_in, self._settings.every_labels)
         self._detector = EDetector.from_state(state["detector"])
-        self._heard = state["heard"]
+        self.heard = state["heard"]

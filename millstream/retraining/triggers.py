@@ -3,6 +3,10 @@
 A reading that is bad asks once; it must have been good again, by its band, before it asks anew. An
 incident asks once, also when it came during a retraining or its cool-down; a retraining is about
 all that have come by its beginning, whatever asked for it. A person always may.
+
+The schedule of labels is the policy's: an attempt's records say in how many labels its next
+challenge is due, and labels are counted from that attempt's end. So whoever reads the records
+counts the same. A change that it hears between two attempts brings the next one forward.
 """
 
 from __future__ import annotations
@@ -31,7 +35,8 @@ class Opened:
 class Readings:
     """What is known now. labels: labelled rows so far. accuracy: of the newest; business: the
     query's number; None where there is none. trained: labels when the champion was trained.
-    first_us: when the oldest label was joined, None without one."""
+    first_us: when the oldest label was joined, None without one. change_us: event time from which
+    on the policy hears a change in the champion's losses that no attempt was about."""
 
     now_us: int
     labels: int
@@ -39,14 +44,18 @@ class Readings:
     business: float | None = None
     trained: int = 0
     first_us: int | None = None
+    change_us: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Fired:
-    """One retraining is wanted, and why."""
+    """One retraining is wanted, and why. due: by the policy's own count of labels, so that it need
+    not be asked for a challenge. since_us: event time from which on it heard a change."""
 
     trigger: Trigger
     reason: str
+    due: bool = False
+    since_us: int | None = None
 
 
 @dataclass(slots=True)
@@ -63,11 +72,13 @@ class _Hysteresis:
 
 @dataclass(slots=True)
 class Triggers:
-    """Of one stream. ended_us, ended_labels: when the last attempt was over."""
+    """Of one stream. ended_us, ended_labels: when the last attempt was over. due_in: labels behind
+    it at which the next is due, None: as [retrain] says."""
 
     table: RetrainTable
     ended_us: int | None = None
     ended_labels: int = 0
+    due_in: int | None = None
     _waiting: dict[str, Opened] = field(default_factory=dict)
     _told: dict[str, None] = field(default_factory=dict)
     _accuracy: _Hysteresis = field(default_factory=_Hysteresis)
@@ -79,7 +90,8 @@ class Triggers:
             for told in attempt.cause.get("incidents", ()):
                 self._told[str(told)] = None
             if attempt.over is not None:
-                self.over(attempt.over.at_us, int(attempt.over.facts.get("labels", 0)))
+                labels = int(attempt.over.facts.get("labels", 0))
+                self.over(attempt.over.at_us, labels, attempt.due_in)
 
     def opened(self, incident: Opened) -> None:
         """An incident, or one of its revisions."""
@@ -99,9 +111,9 @@ class Triggers:
         while len(self._told) > INCIDENTS_MAX:
             del self._told[next(iter(self._told))]
 
-    def over(self, at_us: int, labels: int) -> None:
-        """An attempt has ended."""
-        self.ended_us = at_us
+    def over(self, at_us: int, labels: int, due_in: int | None = None) -> None:
+        """An attempt has ended. due_in: as its policy says, None where it says nothing."""
+        self.ended_us, self.due_in = at_us, due_in
         self.ended_labels = max(labels, self.ended_labels)
 
     def fire(self, now: Readings) -> Fired | None:
@@ -128,8 +140,14 @@ class Triggers:
         unseen = now.labels - now.trained
         if table.volume_labels and min(unseen, since) >= table.volume_labels:
             return Fired(Trigger.VOLUME, f"{unseen:,} labels since the champion was trained")
-        if table.schedule_labels and since >= table.schedule_labels:
-            return Fired(Trigger.SCHEDULE, f"{since:,} labels since the last retraining")
+        if table.schedule_labels and now.change_us is not None:
+            return Fired(
+                Trigger.SCHEDULE, "the champion's losses have changed", True, now.change_us
+            )
+        every = table.schedule_labels
+        if table.schedule_labels and since >= (every if self.due_in is None else self.due_in):
+            said = f"{since:,} labels since the last retraining"
+            return Fired(Trigger.SCHEDULE, said, due=True)
         # without one before it, time counts from the first label: a restart changes nothing
         since_us = now.first_us if self.ended_us is None else self.ended_us
         if not table.schedule_s or since_us is None:

@@ -40,7 +40,8 @@ SAMPLE_ROWS: Final = 2_000
 
 class Workshop:
     """rows: in order of event time. opened: whose models lie in the registry. champion: whose
-    errors on these rows are a regression's measure. threshold: binary; every new model's.
+    errors on these rows are a regression's measure, unless `scale` is given. threshold: binary;
+    every new model's.
     """
 
     def __init__(
@@ -50,8 +51,10 @@ class Workshop:
         opened: Opened,
         champion: Candidate,
         threshold: float = 0.5,
+        scale: float | None = None,
     ) -> None:
         self.rows = rows
+        self._given_scale = scale
         self._recipe = recipe
         self._opened = opened
         self._champion = champion
@@ -132,7 +135,7 @@ class Workshop:
         answered, said = self._said(candidate, rows)
         if rows.task.kind == "regression":
             errors = np.abs(said - rows.values[answered])
-            lost[answered] = np.minimum(errors / self._scale, 1.0)
+            lost[answered] = np.minimum(errors / self.scale, 1.0)
         else:
             lost[answered] = said != rows.labels[answered]
         return lost
@@ -159,8 +162,10 @@ class Workshop:
         return every, np.array(task.labels, object)[picked]
 
     @cached_property
-    def _scale(self) -> float:
+    def scale(self) -> float:
         """Of a regression's errors. By the champion's on all rows: the same in every process."""
+        if self._given_scale is not None:
+            return self._given_scale
         answered, said = self._said(self._champion, self.rows)
         sizes = np.abs(said - self.rows.values[answered])
         return SCALE_ERRORS * (float(np.median(sizes)) if len(sizes) else 0.0) or 1.0

@@ -57,6 +57,10 @@ class Script:
         """None."""
         return Readings(0, 0, None, None, 0)
 
+    def heard(self) -> Readings:
+        """None."""
+        return Readings(0, 0)
+
     def incidents(self) -> list[Opened]:
         """None."""
         return []

@@ -31,13 +31,15 @@ one they are passed through in an instant, in which nothing may be sent."""
 class Retrainings:
     """NAME.retraining as far as it was read, and the incidents that nobody has retrained for.
 
-    ended: labels when the last attempt was over. released: number of the newest release that an
+    ended: labels when the last attempt was over. due_in: labels behind it at which its policy has
+    the next challenge, None where it does not say. released: number of the newest release that an
     attempt has told of. trial: whether candidates are shadowed, judged and tried.
     """
 
     log: Log
     trial: bool
     ended: int = 0
+    due_in: int | None = None
     released: int = 0
     incidents: dict[str, None] = field(default_factory=dict)
     told: set[str] = field(default_factory=set)
@@ -46,7 +48,7 @@ class Retrainings:
 
     def add(self, step: Step) -> None:
         """One record. Raises InvariantBroken where it cannot follow what was there."""
-        self.log.add(step)
+        attempt = self.log.add(step)
         key = (step.attempt, step.stage)
         if step.status is Status.STARTED:
             self._began[key] = step.at_us
@@ -59,6 +61,7 @@ class Retrainings:
         self.released = max(self.released, int(step.facts.get("number", 0)))
         if step.status is Status.OVER:
             self.ended = max(self.ended, int(step.facts.get("labels", 0)))
+            self.due_in = attempt.due_in
 
     def opened(self, incident: str) -> None:
         """An incident in which the loss rose."""
@@ -77,11 +80,15 @@ class Retrainings:
         attempt = self.log.open
         return self.trial and attempt is not None and attempt.running in WAITING
 
+    def due(self, schedule: int) -> int:
+        """Labels at which the next attempt is due."""
+        return self.ended + (schedule if self.due_in is None else self.due_in)
+
     def is_owed(self, labels: int, schedule: int) -> bool:
         """Whether the retrainer has a reason to begin, and has not begun."""
         if self.log.open is not None:
             return False
-        return labels - self.ended >= schedule or bool(self.incidents)
+        return labels >= self.due(schedule) or bool(self.incidents)
 
     @property
     def over(self) -> list[Attempt]:

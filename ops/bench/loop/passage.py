@@ -36,6 +36,9 @@ from ops.stack import Parts, Running, Stack
 
 SETTLE_S_MAX: Final = 60.0
 """Too low gives up a busy machine; too high notices a dead program late."""
+HEAR_S: Final = 1.6
+"""A retrainer that hears a change begins with its next look, in a second. Too low feeds on before
+it has heard."""
 LOOK_S_MAX: Final = 6.0
 """A retrainer that has a reason looks every second. Too low feeds on while it begins."""
 STAGE_S_MAX: Final = 180.0
@@ -88,9 +91,7 @@ class Passage:
         terms = Terms(setting.schedule, setting.trial)
         begin_us = time.time_ns() // 1_000 - (len(data) + delay) * SPACING_S * 1_000_000
         self._staged = Staged(data, folder / "stream", terms, begin_us)
-        self._feeding = Feeding(
-            len(data), data.warm_up, delay, min(setting.step, setting.schedule), setting.schedule
-        )
+        self._feeding = Feeding(len(data), data.warm_up, delay, min(setting.step, setting.schedule))
         self._tally = Tally()
         self._sent = self._told = 0
         self._patience: float | None = None
@@ -199,8 +200,8 @@ class Passage:
                 self._trickle()
                 continue
             single = 0 if not self._ears.switching else single
-            ended = self._ears.retrainings.ended
-            self._send(self._sent + self._feeding.following(self._sent, ended))
+            due = self._ears.retrainings.due(self._setting.schedule)
+            self._send(self._sent + self._feeding.following(self._sent, due))
             self._settle()
             self._attend()
 
@@ -278,6 +279,7 @@ class Passage:
         retrainings, begun = self._ears.retrainings, time.monotonic()
         if retrainings.waits:
             time.sleep(TRIAL_S)
+        await_true(self._is_at_work, HEAR_S, self._hear)
         if not await_true(self._is_calm, STAGE_S_MAX, self._hear):
             raise DependencyUnavailable(
                 "the retrainer", f"an attempt takes longer than {STAGE_S_MAX:g} s"
@@ -288,6 +290,12 @@ class Passage:
         self._tally.waited_s += time.monotonic() - begun
         if self._ears.switching:
             time.sleep(LOAD_S)
+
+    def _is_at_work(self) -> bool:
+        """Or has a reason to be."""
+        retrainings = self._ears.retrainings
+        owed = retrainings.is_owed(self._told, self._setting.schedule)
+        return owed or retrainings.log.open is not None
 
     def _is_calm(self) -> bool:
         retrainings, now = self._ears.retrainings, time.monotonic()

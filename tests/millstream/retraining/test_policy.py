@@ -114,6 +114,66 @@ def test_a_challenge_is_due_every_500_labels_or_when_asked(asked: bool) -> None:
     assert len(policy.look(world.losses, 2_000, 0)) == 1
 
 
+def test_the_first_challenge_is_due_wherever_the_champions_rows_end() -> None:
+    """Their times need not be the stream's: a model may be said to have seen what is still to
+    come."""
+    policy, world = Policy(Candidate("ahead", "champion", ((0, 9_000),))), World([4_000])
+    policy.take(np.arange(WARM_UP))
+    assert (len(policy.look(world.losses, WARM_UP, 0)), policy.due_in(0)) == (0, 500)
+    policy.take(np.arange(WARM_UP, 1_500))
+    assert (len(policy.look(world.losses, 1_500, 0)), policy.due_in(0)) == (1, 500)
+
+
+def test_labels_count_from_the_last_challenge_whoever_goes_on_and_with_which_rows() -> None:
+    """A state with the rows of its time, or with newer ones, of which the oldest are gone."""
+    policy, world = started(), World([4_000])
+    policy.take(np.arange(WARM_UP, 1_600))
+    policy.look(world.losses, 1_600, 0, "asked")
+    state = json.loads(json.dumps(policy.state()))
+    found = []
+    for newer in (499, 500):
+        restored = Policy.from_state(state, range(900, 1_600 + newer))
+        restored.passed(newer)
+        due_in = restored.due_in(0)
+        found.append((due_in, len(restored.look(world.losses, 1_600 + newer, 0))))
+    assert found == [(1, 0), (0, 1)]
+    sooner = Policy.from_state(state, range(1_600), every_labels=200)
+    assert sooner.due_in(0) == 200
+
+
+def test_heard_between_two_looks_a_change_is_the_one_that_the_next_look_hears() -> None:
+    """In small pieces or at once; and it brings the challenge forward."""
+    world, pieces, whole = World([2_000, 3_000]), started(), started()
+    state = pieces.state()
+    found = None
+    for at in range(WARM_UP, 2_600, 37):
+        pieces.take(np.arange(at, at + 37))
+        found = pieces.listen(world.losses)
+        if found is not None:
+            break
+    assert found is not None and abs(found - 2_000) < 40
+    assert (pieces.due_in(0), pieces.cut) == (0, found)
+    whole = Policy.from_state(state, range(pieces.rows.count))
+    (decision,) = whole.look(world.losses, pieces.rows.count, 0)
+    assert (decision.challenge.why, whole.cut) == ("cut", found)
+
+
+def test_rows_of_one_place_are_heard_once_at_most() -> None:
+    """Event times of whole seconds, of which a look may see the first half."""
+    policy, heard = started(), []
+
+    def losses(candidate: Candidate, begin: int, end: int) -> Losses:
+        heard.append((begin, end))
+        return np.zeros((end - begin) * 25)
+
+    for second in range(WARM_UP, WARM_UP + 20):
+        for part in (15, 10):
+            policy.take([second] * part)
+            policy.listen(losses)
+    assert [begin for begin, _ in heard[1:]] == [end for _, end in heard[:-1]]
+    assert (heard[0][0], heard[-1][1]) == (WARM_UP, WARM_UP + 20)
+
+
 def test_no_candidate_is_compared_on_rows_that_it_was_fitted_on() -> None:
     """Nor on any row on which the champion was."""
     world = World([3_000, 5_000, 7_000])
@@ -151,6 +211,20 @@ def test_what_could_not_be_released_is_not_wanted() -> None:
     before, refused = policy.formers[-1].ranges, policy.wanted.ranges
     policy.refuse(5_000)
     assert policy.wanted.ranges == before != refused
+
+
+def test_rolled_back_to_a_former_champion_it_goes_on_from_that_one() -> None:
+    """What was refused is no candidate; the others, the cut, and the labels until the next
+    challenge stay as they were."""
+    world, policy = World([4_000, 5_000, 8_000]), started()
+    world.follow(policy)
+    formers, cut, due_in = policy.formers, policy.cut, policy.due_in(0)
+    refused, back = policy.wanted, formers[-2]
+    policy.refuse(8_000, back.name)
+    assert policy.wanted.ranges == back.ranges
+    assert policy.formers == tuple(one for one in formers if one != back)
+    assert refused.ranges not in {one.ranges for one in policy.formers}
+    assert (policy.cut, policy.due_in(0)) == (cut, due_in)
 
 
 @pytest.mark.parametrize("delay", [0, 1_500])

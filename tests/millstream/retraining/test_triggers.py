@@ -90,6 +90,58 @@ def test_labels_and_seconds_since_the_last_retraining_ask() -> None:
     assert kinds(by_time, Readings(60 * SECOND, 0)) == [Trigger.SCHEDULE]
 
 
+def ended(labels: int, outcome: Outcome, stage: Stage = Stage.TRAIN, due_in: int = 30) -> Attempt:
+    """One whose policy has its next challenge in so many labels."""
+    trained = {"due_in": due_in}
+    facts = {"labels": labels} | (trained if stage is Stage.TRAIN else {})
+    done = {} if stage is Stage.TRAIN else {Stage.TRAIN: trained}
+    over = Step(
+        "a", 1, "loans", stage, Status.OVER, Trigger.SCHEDULE, "", 0, outcome=outcome, facts=facts
+    )
+    return Attempt("a", 1, Trigger.SCHEDULE, "", 0, done, over=over)
+
+
+@pytest.mark.parametrize(
+    ("attempt", "due"),
+    [
+        (ended(1_000, Outcome.KEPT), 1_030),
+        (ended(1_000, Outcome.KEPT, due_in=500), 1_500),
+        (ended(1_000, Outcome.PROMOTED, Stage.PROMOTE), 1_030),
+        (ended(1_000, Outcome.FAILED, Stage.PASSPORT), 1_400),
+    ],
+)
+def test_labels_count_to_where_the_last_attempts_policy_is_due(attempt: Attempt, due: int) -> None:
+    """From its end; as [retrain] says where it failed, so that a fault does not ask at once.
+    Whoever reads its records counts the same."""
+    triggers = Triggers(RetrainTable(schedule_labels=400))
+    triggers.recover([attempt])
+    assert triggers.fire(Readings(0, due - 1)) is None
+    fired = triggers.fire(Readings(0, due))
+    assert fired is not None and fired.due
+    assert (fired.trigger, fired.since_us) == (Trigger.SCHEDULE, None)
+
+
+def test_a_change_that_is_heard_brings_the_schedule_of_labels_forward() -> None:
+    """With its place. Without such a schedule nobody asks for it; in a cool-down it waits."""
+    heard = Readings(0, 10, change_us=7)
+    fired = Triggers(RetrainTable(schedule_labels=500)).fire(heard)
+    assert fired is not None and fired.due
+    assert (fired.trigger, fired.since_us) == (Trigger.SCHEDULE, 7)
+    assert Triggers(QUIET).fire(heard) is None
+    cooling = Triggers(RetrainTable(schedule_labels=500, cooldown_labels=100))
+    cooling.over(0, 0)
+    assert cooling.fire(heard) is None
+    assert cooling.fire(Readings(0, 100, change_us=7)) is not None
+
+
+def test_a_schedule_of_seconds_asks_for_a_challenge() -> None:
+    """It is not the policy's count."""
+    triggers = Triggers(table(schedule_s=60))
+    triggers.over(0, 0)
+    fired = triggers.fire(Readings(60 * SECOND, 0))
+    assert fired is not None and not fired.due
+
+
 def test_without_a_retraining_yet_time_counts_from_the_first_label() -> None:
     """So a stream with a schedule of seconds alone has its first one, whatever is restarted."""
     triggers = Triggers(table(schedule_s=60))

@@ -17,9 +17,9 @@ def step(stage: Stage, status: Status, at_s: float, number: int = 1, **given: An
     return Step(f"a{number}", number, "s", stage, status, trigger, "due", at_us, **given)
 
 
-def kept(retrainings: Retrainings, labels: int, number: int = 1) -> None:
+def kept(retrainings: Retrainings, labels: int, number: int = 1, **facts: int) -> None:
     """An attempt that ends in its second stage."""
-    over: dict[str, Any] = {"outcome": Outcome.KEPT, "facts": {"labels": labels}}
+    over: dict[str, Any] = {"outcome": Outcome.KEPT, "facts": {"labels": labels, **facts}}
     for each in (
         step(Stage.COLLECT, Status.STARTED, 1.0, number),
         step(Stage.COLLECT, Status.DONE, 1.5, number),
@@ -34,6 +34,15 @@ def test_a_retraining_is_owed_from_so_many_labels_on() -> None:
     retrainings = Retrainings(Log("s"), trial=True)
     kept(retrainings, 200)
     assert [retrainings.is_owed(labels, 100) for labels in (200, 299, 300)] == [False, False, True]
+
+
+def test_a_retraining_is_owed_where_the_last_ones_policy_says_so() -> None:
+    """Where it says nothing, as the stream's table."""
+    retrainings = Retrainings(Log("s"), trial=True)
+    kept(retrainings, 200, due_in=30)
+    assert [retrainings.is_owed(labels, 100) for labels in (229, 230)] == [False, True]
+    kept(retrainings, 300, number=2)
+    assert retrainings.due(100) == 400
 
 
 def test_an_incident_is_owed_one_until_an_attempt_begins() -> None:
