@@ -6,7 +6,8 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
+import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ import pytest
 
 from consumers.analyst import Analyst, has_rows
 from consumers.warehouse import Warehouse
-from millstream.errors import DependencyUnavailable, OperatorNeeded
+from millstream.errors import OperatorNeeded
 from millstream.settings import WarehouseSettings
 from millstream.sql.cookbook import cookbook
 from millstream.stream import Stream
@@ -198,35 +199,43 @@ def test_a_wrong_statement_is_told_in_clickhouses_words(
 
 def test_an_error_behind_the_first_rows_is_one(analyst: Analyst) -> None:
     """A server that has begun to answer can tell it only by breaking off: it is let end first."""
-    statement = "SELECT throwIf(number = 390000, 'stop here') FROM numbers(400000)"
+    statement = (
+        "SELECT throwIf(number = 2999999, 'stop here') FROM numbers(3000000) "
+        "SETTINGS max_threads = 1, max_block_size = 10000"
+    )
     with pytest.raises(OperatorNeeded, match="stop here"):
-        analyst.rows(statement, {}, 1_000_000)
+        analyst.rows(statement, {}, 4_000_000)
 
 
-def test_who_cannot_enter_leaves_no_connection(
-    filled: Filled, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Whatever went wrong behind the first one that answered."""
+def test_who_cannot_enter_leaves_nothing_open(tmp_path: Path) -> None:
+    """In a process of its own, for chDB has one folder open in a process: then another can be."""
+    program = """
+import sys
+from consumers.analyst import Analyst
+from consumers.warehouse import Warehouse
+from millstream.errors import DependencyUnavailable
+from millstream.settings import WarehouseSettings
 
-    def away(*_: object, **__: object) -> None:
-        raise DependencyUnavailable("ClickHouse", "it went")
+def away(*_, **__):
+    raise DependencyUnavailable("ClickHouse", "it went")
 
-    def sockets() -> int:
-        return sum(str(fd.readlink()).startswith("socket:") for fd in _open_files())
-
-    Analyst.connect(filled.settings, filled.stream.name).close()  # what stays open after any
-    before = sockets()
-    monkeypatch.setattr(Warehouse, "enter", away)
-    with pytest.raises(DependencyUnavailable) as caught:
-        Analyst.connect(filled.settings, filled.stream.name)
-    assert sockets() == before
-    assert caught.value.reason == "it went"  # kept until here, with all that it refers to
-
-
-def _open_files() -> list[Path]:
-    with os.scandir("/proc/self/fd") as found:
-        mine = [Path(each.path) for each in found]
-    return [each for each in mine if each.is_symlink()]
+Warehouse.enter = away
+try:
+    Analyst.connect(WarehouseSettings(url=f"chdb:{sys.argv[1]}/one"), "default")
+except DependencyUnavailable as why:
+    kept = why  # with all that it refers to
+other = Warehouse.connect(WarehouseSettings(url=f"chdb:{sys.argv[1]}/other"))
+print(kept.reason, other.query("SELECT 7"))
+other.close()
+"""
+    ran = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (ran.returncode, ran.stdout) == (0, "it went [(7,)]\n"), ran.stderr
 
 
 def test_more_rows_than_asked_for_are_said_to_be_there(analyst: Analyst) -> None:
