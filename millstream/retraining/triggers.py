@@ -161,7 +161,8 @@ class Triggers:
     def _cools(self, now: Readings) -> bool:
         if self.ended_us is None:
             return False
-        soon = now.now_us - self.ended_us < self.table.cooldown_s * 1e6
+        passed_us = max(now.now_us - self.ended_us, 0)  # the clock may have been put back
+        soon = passed_us < self.table.cooldown_s * 1e6
         return soon or now.labels - self.ended_labels < self.table.cooldown_labels
 
     def _performance(self, now: Readings) -> str | None:

@@ -96,7 +96,7 @@ def ended(labels: int, outcome: Outcome, stage: Stage = Stage.TRAIN, due_in: int
     facts = {"labels": labels} | (trained if stage is Stage.TRAIN else {})
     done = {} if stage is Stage.TRAIN else {Stage.TRAIN: trained}
     over = Step(
-        "a", 1, "loans", stage, Status.OVER, Trigger.SCHEDULE, "", 0, outcome=outcome, facts=facts
+        "a", 1, "loans", stage, Status.OVER, Trigger.SCHEDULE, "", 9, outcome=outcome, facts=facts
     )
     return Attempt("a", 1, Trigger.SCHEDULE, "", 0, done, over=over)
 
@@ -112,7 +112,7 @@ def ended(labels: int, outcome: Outcome, stage: Stage = Stage.TRAIN, due_in: int
 )
 def test_labels_count_to_where_the_last_attempts_policy_is_due(attempt: Attempt, due: int) -> None:
     """From its end; as [retrain] says where it failed, so that a fault does not ask at once.
-    Whoever reads its records counts the same."""
+    Whoever reads its records counts the same, also by a clock that was put back."""
     triggers = Triggers(RetrainTable(schedule_labels=400))
     triggers.recover([attempt])
     assert triggers.fire(Readings(0, due - 1)) is None
