@@ -194,4 +194,33 @@ REASONS: Final[tuple[Reason, ...]] = (
     ),
 )
 
+OTHERS: Final[tuple[Reason, ...]] = (
+    Reason(
+        "not_its_contract",
+        _VALIDATE,
+        "a record of one of the stream's own topics (releases, alarms, retraining) cannot be what "
+        "its schema says; it is passed over, and the program's log names its offset",
+        "Find who else writes to that topic, and take its right to write away",
+    ),
+    Reason(
+        "not_a_letter",
+        _DECODE,
+        "a record of NAME.dead_letters lacks a header of a dead letter, or has one that cannot be",
+        "Find who else writes to that topic; what is no letter cannot be redriven",
+    ),
+    Reason(
+        "no_features",
+        _DECODE,
+        "a row that millstream_score was given is no tuple of as many features as the stream has",
+        "Give a tuple of all features in the order of features.order in stream.toml",
+    ),
+    Reason(
+        "unfit_value",
+        _DECODE,
+        "a value that millstream_score was given is none of its field's type in the event schema",
+        "Cast or leave out what does not fit: NULL only where the schema lets the field be null",
+    ),
+)
+"""Refusals of what is no event: records of our own topics, rows of SQL. No dead letters."""
+
 BY_NAME: Final = {reason.name: reason for reason in REASONS}

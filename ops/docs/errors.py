@@ -6,11 +6,12 @@ import ast
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Final
 
-from millstream import errors
-from millstream.contract.refusals import REASONS, Reason
+from millstream.contract.refusals import OTHERS, REASONS, Reason
 from millstream.errors import DependencyUnavailable, MillstreamError, OperatorNeeded
 from ops.docs.text import cell
 
@@ -49,33 +50,50 @@ class Site:
     file: str
 
 
-def kinds() -> list[type[MillstreamError]]:
-    """Every error that a person may read, but for refusals: those of millstream/errors.py."""
-    found = [
-        each
-        for each in vars(errors).values()
-        if isinstance(each, type) and issubclass(each, OperatorNeeded | DependencyUnavailable)
+@cache
+def _trees() -> dict[str, ast.Module]:
+    """File -> its syntax tree, of all that an operator may meet."""
+    return {
+        name: ast.parse(path.read_text("utf-8"))
+        for folder in FOLDERS
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        if not (name := path.relative_to(ROOT).as_posix()).startswith(NOT_FOR_OPERATORS)
+    }
+
+
+@cache
+def kinds() -> tuple[type[MillstreamError], ...]:
+    """Every error that a person may read, but for refusals, wherever it is declared."""
+    declared = [
+        (file, node.name, {base.id for base in node.bases if isinstance(base, ast.Name)})
+        for file, tree in _trees().items()
+        for node in tree.body
+        if isinstance(node, ast.ClassDef)
     ]
-    return sorted(found, key=lambda each: (each.exit_code, each.__name__))
+    found: dict[str, type[MillstreamError]] = {
+        each.__name__: each for each in (OperatorNeeded, DependencyUnavailable)
+    }
+    before = 0
+    while len(found) > before:
+        before = len(found)
+        for file, name, bases in declared:
+            if name not in found and bases & found.keys():
+                module = import_module(file.removesuffix(".py").replace("/", "."))
+                found[name] = getattr(module, name)
+    return tuple(sorted(found.values(), key=lambda each: (each.exit_code, each.__name__)))
 
 
 def sites() -> dict[str, list[Site]]:
     """Class name -> every place of the code that raises it."""
     names = {each.__name__ for each in kinds()}
     found: dict[str, list[Site]] = {name: [] for name in names}
-    trees = {
-        path.relative_to(ROOT).as_posix(): ast.parse(path.read_text("utf-8"))
-        for folder in FOLDERS
-        for path in sorted((ROOT / folder).rglob("*.py"))
-    }
     everywhere: dict[str, ast.expr] = {}
-    for tree in trees.values():  # a constant may be another module's
+    for tree in _trees().values():  # a constant may be another module's
         everywhere |= _constants(tree)
-    for name, tree in trees.items():
-        if not name.startswith(NOT_FOR_OPERATORS):
-            for kind, site in _sites_in(tree, name, names, everywhere | _constants(tree)):
-                if site not in found[kind]:
-                    found[kind].append(site)
+    for name, tree in _trees().items():
+        for kind, site in _sites_in(tree, name, names, everywhere | _constants(tree)):
+            if site not in found[kind]:
+                found[kind].append(site)
     return found
 
 
@@ -87,6 +105,8 @@ def error_pages() -> dict[str, str]:
         pages[f"errors/{kind.__name__}.md"] = _kind_page(kind, found[kind.__name__])
     for reason in REASONS:
         pages[f"errors/refused/{reason.name}.md"] = _reason_page(reason)
+    for reason in OTHERS:
+        pages[f"errors/refused/{reason.name}.md"] = "\n".join(_refused(reason))
     return pages
 
 
@@ -116,11 +136,22 @@ def _index() -> str:
         "| stage | name | what was found |",
         "|---|---|---|",
     ]
-    for reason in REASONS:
-        lines.append(
-            f"| {reason.stage} | [{reason.name}](refused/{reason.name}.md) | {reason.means} |"
-        )
+    lines += [_row(reason) for reason in REASONS]
+    lines += [
+        "",
+        "## What else is refused",
+        "",
+        "Rows and records that are no events: no dead letter is made of them.",
+        "",
+        "| stage | name | what was found |",
+        "|---|---|---|",
+        *(_row(reason) for reason in OTHERS),
+    ]
     return "\n".join(lines) + "\n"
+
+
+def _row(reason: Reason) -> str:
+    return f"| {reason.stage} | [{reason.name}](refused/{reason.name}.md) | {reason.means} |"
 
 
 def _first(kind: type[MillstreamError]) -> str:
@@ -150,6 +181,19 @@ def _kind_page(kind: type[MillstreamError], found: list[Site]) -> str:
     return "\n".join(lines)
 
 
+def _refused(reason: Reason) -> list[str]:
+    return [
+        f"# Refused: {reason.name}",
+        "",
+        f"Stage **{reason.stage}**: {reason.means}.",
+        "",
+        "## What to do",
+        "",
+        f"{reason.mend}.",
+        "",
+    ]
+
+
 def _reason_page(reason: Reason) -> str:
     again = (
         "Once it is mended, the same bytes can be scored: `millstream letters redrive STREAM.TOML "
@@ -159,14 +203,7 @@ def _reason_page(reason: Reason) -> str:
     )
     return "\n".join(
         [
-            f"# Refused: {reason.name}",
-            "",
-            f"Stage **{reason.stage}**: {reason.means}.",
-            "",
-            "## What to do",
-            "",
-            f"{reason.mend}.",
-            "",
+            *_refused(reason),
             again,
             "",
             "## To look at one",

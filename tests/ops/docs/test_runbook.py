@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from typing import get_args
 
 import yaml  # type: ignore[import-untyped]
@@ -39,6 +40,28 @@ def test_every_finding_verdict_and_kind_of_rule_has_a_page() -> None:
     kinds = {get_args(rule.model_fields["kind"].annotation)[0] for rule in rules}
     assert set(RULES) == kinds | {"not_evaluated"}
     assert {NOT_LOADED, ROLLED_BACK} <= {entry.name for entry in entries()}
+
+
+def rules() -> set[str]:
+    """Each module's RULE, and each text that is given to an Alarm as its rule."""
+    found = set()
+    for folder in ("millstream", "consumers", "streams"):
+        for path in (ROOT / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+                given: ast.expr | None = None
+                if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "RULE":
+                    given = node.value
+                elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("Alarm"):
+                    given = next((k.value for k in node.keywords if k.arg == "rule"), None)
+                if isinstance(given, ast.Constant):
+                    found.add(str(given.value))
+    return found
+
+
+def test_every_rule_that_a_program_names_has_a_page() -> None:
+    """But for that of `millstream alerts test`, which says of itself that it is none."""
+    assert rules() > {NOT_LOADED, ROLLED_BACK}
+    assert rules() - {entry.name for entry in entries()} == {"test"}
 
 
 def test_every_page_says_what_to_do() -> None:
