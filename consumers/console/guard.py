@@ -17,7 +17,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from millstream.console.sessions import Sessions, is_loopback
+from millstream.console.sessions import Sessions
+from millstream.hosts import host_of, is_loopback
 
 COOKIE: Final = "millstream_console"
 OPEN_PATHS: Final = ("/login", "/static/", "/favicon.ico")
@@ -88,7 +89,7 @@ class Guard:
 
     def _foreign(self, headers: Headers, method: str, path: str) -> str | None:
         host = headers.get("host", "")
-        if self._sessions is None and not is_loopback(_name_of(host)):
+        if self._sessions is None and not is_loopback(host_of(host)):
             return f"this console answers on loopback only, not as {host[:100]!r}"
         origin = headers.get("origin")
         if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
@@ -98,10 +99,3 @@ class Guard:
         if asked and site not in {"none", "same-origin"}:
             return "pages of other sites may not use the console"
         return None
-
-
-def _name_of(authority: str) -> str:
-    try:
-        return urlsplit(f"//{authority}").hostname or ""
-    except ValueError:
-        return ""

@@ -11,12 +11,12 @@ import base64
 import binascii
 import hashlib
 import hmac
-import ipaddress
 from typing import Final
 
 from pydantic import SecretStr
 
 from millstream.errors import SettingsInvalid
+from millstream.hosts import is_loopback
 from millstream.settings import ConsoleSettings
 
 SALT_BYTES: Final = 16
@@ -24,22 +24,6 @@ KEY_BYTES: Final = 32
 _COST: Final = (1 << 14, 8, 5)
 _COST_MAX: Final = (1 << 20, 32, 16)
 _MEMORY_MAX: Final = 1 << 30
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address can only be this machine.
-
-    >>> is_loopback("127.0.0.1"), is_loopback("localhost"), is_loopback("[::1]")
-    (True, True, True)
-    >>> is_loopback("0.0.0.0"), is_loopback("127.0.0.1.example.org")
-    (False, False)
-    """
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def hash_password(password: str, salt: bytes) -> str:

@@ -18,12 +18,12 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from millstream.hosts import host_of, is_loopback
 from ops.registry.avro_rules import Level, SchemaInvalid, parse, violations
 from ops.registry.store import Store, Version
 
 BODY_BYTES_MAX = 4 * 1024 * 1024
 LEVEL_DEFAULT = Level.BACKWARD
-LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "[::1]"})
 _VERSION_MAX = 2**31 - 1
 _DELETES = "this registry deletes nothing: register a new version, or use another subject"
 
@@ -73,8 +73,7 @@ class LoopbackOnly:
         """Pass the request on, or refuse it."""
         if scope["type"] == "http":
             host = dict(scope["headers"]).get(b"host", b"").decode("latin-1")
-            name = host if host.endswith("]") else host.rpartition(":")[0] or host
-            if name.lower() not in LOOPBACK_NAMES:
+            if not is_loopback(host_of(host)):
                 refusal = _error(403, 403, f"Host {host!r} is not this machine")
                 await refusal(scope, receive, send)
                 return

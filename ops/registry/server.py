@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-import ipaddress
-import socket
 from pathlib import Path
 
 import uvicorn
 
+from consumers.listening import QuietServer, address, listen
 from millstream.errors import OperatorNeeded
+from millstream.hosts import is_loopback
 from ops.process import write_ready_file
 from ops.registry.app import Api, LoopbackOnly
 from ops.registry.store import Store
-
-
-class _Announcing(uvicorn.Server):
-    """A server that writes its URL down once it answers."""
-
-    def __init__(self, config: uvicorn.Config, url: str, ready_file: Path | None) -> None:
-        super().__init__(config)
-        self._url = url
-        self._ready_file = ready_file
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        if self._ready_file is not None:
-            write_ready_file(self._ready_file, self._url)
 
 
 def serve(
@@ -44,42 +30,21 @@ def serve(
         raise OperatorNeeded(f"{port} is not a port", "Name one up to 65535, or 0 for a free one")
     store = Store(path)
     try:
-        with _listener(host, port) as listener:
-            shown = f"[{host}]" if ":" in host else host
-            url = f"http://{shown}:{listener.getsockname()[1]}"
+        with listen("the registry", host, port) as listener:
+            url = address(host, listener)
             app = Api(store).app()
             config = uvicorn.Config(
-                LoopbackOnly(app) if _is_loopback(host) else app,
+                LoopbackOnly(app) if is_loopback(host) else app,
                 log_level="warning",
                 access_log=False,
                 lifespan="off",
                 timeout_graceful_shutdown=5,
             )
-            _Announcing(config, url, ready_file).run(sockets=[listener])
+
+            def ready() -> None:
+                if ready_file is not None:
+                    write_ready_file(ready_file, url)
+
+            QuietServer(config, ready).run(sockets=[listener])
     finally:
         store.close()
-
-
-def _listener(host: str, port: int) -> socket.socket:
-    # Not socket.create_server(): its sockets name no protocol, asyncio then leaves Nagle's
-    # algorithm on, and every second answer takes 43 ms.
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        listener.listen(128)
-    except OSError as error:
-        listener.close()
-        raise OperatorNeeded(
-            f"the registry cannot listen on {host} port {port}: {error.strerror}",
-            "Name another port, or 0 for a free one",
-        ) from error
-    return listener
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -5,13 +5,13 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
-import ipaddress
 import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, urlsplit
 
+from millstream.hosts import host_of, is_loopback
 from ops.warehouse.encoding import response_encoding
 from ops.warehouse.errors import Code, failure
 
@@ -138,23 +138,6 @@ def refuse_session_statement(ask: Ask, word: str, statement: bytes) -> None:
 # -- who may ask ----------------------------------------------------------------------------------
 
 
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address can only be this machine."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
-
-
-def _host_of(authority: str) -> str:
-    try:
-        return urlsplit(f"//{authority}").hostname or ""
-    except ValueError:
-        return ""
-
-
 def refuse_foreign(headers: Mapping[str, str], loopback_only: bool) -> None:
     """Refuse what a web page of another site sends through a browser on this machine.
 
@@ -162,7 +145,7 @@ def refuse_foreign(headers: Mapping[str, str], loopback_only: bool) -> None:
     other machine is DNS rebinding. Raises QueryFailed (ACCESS_DENIED).
     """
     host = headers.get("host", "")
-    if loopback_only and not is_loopback(_host_of(host)):
+    if loopback_only and not is_loopback(host_of(host)):
         reason = f"The Host header names '{host}'; this server answers on loopback only"
         raise failure(Code.ACCESS_DENIED, reason)
     origin = headers.get("origin")
