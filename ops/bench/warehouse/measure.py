@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import statistics
 import time
 from dataclasses import dataclass
@@ -53,14 +54,16 @@ def questions(stream: Stream, last_day: str) -> list[tuple[str, str, str, dict[s
     """Kind, name, SQL and parameters of everything that is timed.
 
     Views that sum are asked for everything; scored_events, and recipes that read rows, for the last
-    day.
+    day; scored_events for its last hour too.
     """
     since = f"{last_day} 00:00:00"
+    hour = f"SELECT * FROM scored_events WHERE published_at >= '{last_day} 23:00:00'"
     scored = f"SELECT * FROM scored_events WHERE published_at >= '{since}'"
     asked: list[tuple[str, str, str, dict[str, str]]] = [
         ("view", name, f"SELECT * FROM {name}", {}) for name in VIEWS
     ]
     asked += [
+        ("view", "scored_events, the last hour", hour, {}),
         ("view", "scored_events, the last day", scored, {}),
         ("view", "scored_events, one event", _one_event("scored_events"), {}),
         ("view", "labelled_now, the last day", scored.replace("scored_events", "labelled_now"), {}),
@@ -153,6 +156,11 @@ def settle(warehouse: Warehouse, database: str, wait_s: float) -> None:
         if not busy:
             return
         time.sleep(1)
+
+
+def memory_bytes() -> int:
+    """The most that this process, which the engine is in, has had in memory so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def insert_cost(warehouse: Warehouse, stream: Stream, pairs: int) -> dict[str, list[float]]:

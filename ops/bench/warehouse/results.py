@@ -20,7 +20,8 @@ _OF_THE_YEAR = ("events", "predictions", "labelled")
 
 @dataclass(slots=True)
 class Found:
-    """What was measured. rows: by table. load_s: of generating. inserts: seconds of each insert."""
+    """What was measured. rows: by table. load_s: of generating. inserts: seconds of each insert.
+    memory: bytes in memory at most, by the end of what is named."""
 
     machine: Machine
     rows: dict[str, int]
@@ -30,6 +31,7 @@ class Found:
     columns: list[tuple[str, str, float]] = field(default_factory=list)
     timed: list[Timed] = field(default_factory=list)
     inserts: dict[str, list[float]] = field(default_factory=dict)
+    memory: dict[str, int] = field(default_factory=dict)
 
 
 def write_results(found: Found, folder: Path, now: datetime) -> Path:
@@ -51,12 +53,7 @@ def _markdown(found: Found, now: datetime) -> Iterator[str]:
         f"commit {machine.commit}; chdb {machine.versions['chdb']}; load at the start "
         f"{' '.join(f'{value:.1f}' for value in machine.load)}."
     )
-    total = sum(found.rows.values())
-    yield (
-        f"{total:,} rows of {', '.join(f'{n:,} {t}' for t, n in found.rows.items())}, made in "
-        f"{found.load_s:,.0f} s by the engine itself; {found.corrected / 1000:g} % of the labelled "
-        "rows were corrected later. Two threads, 6 GB of memory a question at most."
-    )
+    yield from _load(found)
     yield "## Questions"
     yield (
         "Seconds for the whole answer, thrown away by the engine: the first time, and the median "
@@ -100,6 +97,23 @@ def _markdown(found: Found, now: datetime) -> Iterator[str]:
         )
     yield "## A year at 1,000 events a second, on paper"
     yield year(found.sizes)
+
+
+def _load(found: Found) -> Iterator[str]:
+    total = sum(found.rows.values())
+    rows = ", ".join(f"{n:,} {t}" for t, n in found.rows.items())
+    made = (
+        f"made in {found.load_s:,.0f} s by the engine itself, {total / found.load_s:,.0f} rows a "
+        "second (nothing is read from Kafka: the sink's own rate is another bench's)"
+    )
+    yield (
+        f"{total:,} rows: {rows}; {made if found.load_s else 'made by an earlier run'}. "
+        f"{found.corrected / 1000:g} % of the labelled "
+        "rows were corrected later. Two threads, 6 GB of memory a question at most."
+    )
+    if found.memory:
+        most = (f"{size / GIB:.1f} GiB by the end of {name}" for name, size in found.memory.items())
+        yield f"In memory at most, engine and bench together: {', '.join(most)}."
 
 
 def year(sizes: list[Size]) -> str:

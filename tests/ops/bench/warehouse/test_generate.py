@@ -21,7 +21,7 @@ def test_a_small_run_fills_asks_and_writes(served: Served, tmp_path: Path) -> No
     stream = stream_called(f"g{uuid.uuid4().hex[:12]}", tmp_path)
     warehouse = Warehouse.connect(WarehouseSettings(url=served.url))
     try:
-        rows = generate(warehouse, stream, Amounts(20_000, 1_000), lambda _: None)
+        rows = generate(warehouse, stream, Amounts(20_000, 1_000), lambda *_: None)
         assert rows["predictions"] == 20_000
         assert rows["labelled"] == 19_000 + 190
         counts = [
