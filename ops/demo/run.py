@@ -106,6 +106,9 @@ def _say_where(console: Console, stack: Stack, stream: Stream, folder: Path, kaf
     console.print("query it while it runs, with any ClickHouse HTTP client:")
     query = f"SELECT label, count() FROM {stream.name}.predictions GROUP BY label"
     console.print(f"  curl '{stack.warehouse.url}' --data '{query}'", highlight=False)
+    console.print("ask the model itself there, or on the console's SQL page:")
+    score = f"millstream_score('{stream.name}', ({', '.join(stream.features.order)}))"
+    console.print(f"  SELECT {score} FROM {stream.name}.events LIMIT 10", soft_wrap=True)
 
 
 def _watch(
@@ -169,6 +172,7 @@ def _conclude(console: Console, reader: Reader, feed: Feed, folder: Path) -> int
         )
     console.print(
         "the data stays; look at it with: "
-        f"millstream warehouse {folder / 'run' / 'clickhouse'} --port 8123"
+        f"millstream warehouse {folder / 'run' / 'clickhouse'} --port 8123 "
+        f"--functions {folder / 'run' / 'functions'}"
     )
     return 0 if whole else 1

@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -34,6 +36,7 @@ BY_HAND = f"({', '.join(str(ROW.column(name)[0].as_py()) for name in FEATURES)})
 SCORE = f"SELECT millstream_score('loans', {BY_HAND}) AS score"
 MODEL = f"SELECT millstream_answer('loans', {BY_HAND}).model"
 WAIT_S_MAX = 60.0
+DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +90,20 @@ def test_who_asks_gets_the_streams_score_wherever_they_ask(stack: Stack) -> None
     run = CliRunner().invoke(app, words, env=url, catch_exceptions=False, standalone_mode=False)
     assert f'"score":{wanted!r}' in run.output.replace(" ", ""), run.output
     assert ask(stack, MODEL).text.strip() == "loans@1"
+
+
+def test_the_examples_of_the_documentation_run(stack: Stack) -> None:
+    """Each statement with one of the functions, as it stands on its page; for a reader."""
+    found = [
+        block
+        for page in ("SQL.md", "SQL_SCORING.md")
+        for block in re.findall(r"^```sql\n(.*?)^```", (DOCS / page).read_text(), re.M | re.S)
+        if "millstream_" in block
+    ]
+    assert len(found) == 3
+    for block in found:
+        answer = ask(stack, block, readonly="1")
+        assert answer.status_code == 200, (block, answer.text)
 
 
 @pytest.mark.parametrize(
@@ -145,6 +162,6 @@ def test_a_released_champion_answers_and_one_that_is_gone_is_named(
         assert champion.reference() == made.champion
     shutil.rmtree(stream.beside("models"))
     assert ask(stack, "SYSTEM RELOAD FUNCTIONS").status_code == 200
-    answer = ask(stack, SCORE)
-    assert answer.status_code != 200
-    assert "the registry has no model loans@2" in answer.text
+    refused = ask(stack, SCORE)
+    assert refused.status_code != 200
+    assert "the registry has no model loans@2" in refused.text
