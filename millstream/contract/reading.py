@@ -30,7 +30,8 @@ def read_given(stream: Stream, text_or_file: str, schema_id: int) -> list[Given]
 
     .json, .jsonl, .ndjson: events in JSON form, or a test kit; schema_id goes into their frames.
     .hex: a value in each line. Any other file: one value, byte for byte. No file: hexadecimal.
-    Raises SettingsInvalid.
+    A line that is no JSON is a record that is no event. Raises SettingsInvalid, also where a file
+    holds nothing: nothing was checked.
     """
     file = Path(text_or_file)
     try:
@@ -40,19 +41,21 @@ def read_given(stream: Stream, text_or_file: str, schema_id: int) -> list[Given]
     if file.suffix not in {".json", ".jsonl", ".ndjson", ".hex"}:
         return [Given(file.name, raw)]
     try:
-        text = raw.decode()
+        text = raw.decode("utf-8-sig")  # some editors put a mark in front, which is no JSON
     except UnicodeDecodeError:
         raise SettingsInvalid(
             f"{file} is not UTF-8", "Give a binary value a name that ends in .bin"
         ) from None
+    lines = [(at, line.strip()) for at, line in enumerate(text.split("\n"), 1) if line.strip()]
+    if not lines:
+        raise SettingsInvalid(f"{file} holds no record", "Give a file with records in it")
     if file.suffix == ".hex":
-        return [
-            Given(f"line {at}", _from_hex(line.strip(), f"{file}:{at}"))
-            for at, line in enumerate(text.splitlines(), 1)
-            if line.strip()
-        ]
+        return [Given(f"line {at}", _from_hex(line, f"{file}:{at}")) for at, line in lines]
     writer = JsonWriter(json.loads(stream.schema_of_event.text))
-    return [_of_json(writer, each, place, schema_id) for place, each in _parsed(file, text).items()]
+    if file.suffix == ".json":
+        records = _parsed(file, text)
+        return [_of_json(writer, each, place, schema_id) for place, each in records.items()]
+    return [_of_line(writer, line, f"line {at}", schema_id) for at, line in lines]
 
 
 def _from_hex(text: str, where: str) -> bytes:
@@ -67,16 +70,27 @@ def _from_hex(text: str, where: str) -> bytes:
 def _parsed(file: Path, text: str) -> dict[str, Any]:
     """Each record's JSON, by its place."""
     try:
-        if file.suffix == ".json":
-            read = json.loads(text)
-            if isinstance(read, dict) and "cases" in read:
-                return {case["name"]: case for case in read["cases"]}
+        read = json.loads(text)
+        if isinstance(read, dict) and "cases" in read:
+            found = {case["name"]: case for case in read["cases"]}
+        else:
             many = read if isinstance(read, list) else [read]
-            return {f"record {at}": each for at, each in enumerate(many, 1)}
-        lines = enumerate(text.splitlines(), 1)
-        return {f"line {at}": json.loads(line) for at, line in lines if line.strip()}
-    except (ValueError, KeyError, TypeError) as why:
+            found = {f"record {at}": each for at, each in enumerate(many, 1)}
+    except (ValueError, KeyError, TypeError, RecursionError) as why:
         raise SettingsInvalid(f"{file} cannot be read as JSON: {why}", "Mend the file") from None
+    if not found:
+        raise SettingsInvalid(f"{file} holds no record", "Give a file with records in it")
+    return found
+
+
+def _of_line(writer: JsonWriter, line: str, place: str, schema_id: int) -> Given:
+    try:
+        read = json.loads(line)
+    except json.JSONDecodeError as why:
+        return Given(place, None, f"it is no JSON: {why.msg}, column {why.colno}")
+    except (ValueError, RecursionError) as why:  # a number of too many digits; too many brackets
+        return Given(place, None, f"it is no JSON that can be read: {why}")
+    return _of_json(writer, read, place, schema_id)
 
 
 def _of_json(writer: JsonWriter, read: Any, place: str, schema_id: int) -> Given:

@@ -77,3 +77,29 @@ def test_a_file_that_is_no_json_is_refused(stream: Stream, tmp_path: Path) -> No
     file.write_bytes(b"\xff")
     with pytest.raises(SettingsInvalid, match="is not UTF-8"):
         read_given(stream, str(file), 1)
+
+
+def test_a_line_that_is_no_json_is_told_with_its_number(stream: Stream, tmp_path: Path) -> None:
+    """The other lines are judged all the same; a line ends at a line feed and nowhere else."""
+    good = json.dumps(examples(stream)[0])
+    separated = json.dumps(examples(stream)[0] | {"applicant": "a\u2028b"}, ensure_ascii=False)
+    lines = tmp_path / "events.jsonl"
+    text = "\n".join((good, "", good[:-5], "[" * 100_000, separated))
+    lines.write_bytes(b"\xef\xbb\xbf" + text.encode())  # a mark that some editors write
+    first, third, fourth, fifth = read_given(stream, str(lines), 1)
+    assert (first.wrong, fifth.wrong) == (None, None)
+    assert (third.name, third.wrong) == ("line 3", "it is no JSON: Expecting value, column 195")
+    assert fourth.wrong is not None
+    assert fourth.wrong.startswith("it is no JSON that can be read: ")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("e.jsonl", "\n\n"), ("e.json", "[]"), ("e.json", ""), ("e.hex", "")]
+)
+def test_a_file_without_records_is_refused(
+    name: str, text: str, stream: Stream, tmp_path: Path
+) -> None:
+    """A check of nothing must not look like one that went well."""
+    (tmp_path / name).write_text(text)
+    with pytest.raises(SettingsInvalid, match="holds no record"):
+        read_given(stream, str(tmp_path / name), 1)
