@@ -45,9 +45,20 @@ function framed(schemaId, body) {
   return Buffer.concat([head, body]);
 }
 
+/** Nothing was published: one line that says why. */
+function stop(code, why) {
+  console.error(`nothing was published: ${why}`);
+  process.exit(code);
+}
+
 const schema = readFileSync(given.schema, "utf8");
 const type = avro.Type.forSchema(JSON.parse(schema));
-const schemaId = await register(schema);
+if (type.fields.every((field) => field.name !== given.key)) {
+  stop(2, `the schema has no field ${given.key} for the key`);
+}
+const schemaId = await register(schema).catch((why) =>
+  stop(1, `the registry ${given.registry}: ${why.cause?.message ?? why.message}`),
+);
 
 const kafka = new Kafka({
   clientId: "producer-example",
@@ -60,8 +71,19 @@ const producer = kafka.producer({ idempotent: true, maxInFlightRequests: 1 });
 await producer.connect();
 
 let published = 0;
+let line = 0;
 let failure;
 let batch = [];
+
+/** The record of one line; throws, with the line's number, what makes it none. */
+function record(text) {
+  try {
+    const event = JSON.parse(text);
+    return { key: String(event[given.key]), value: framed(schemaId, type.toBuffer(event)) };
+  } catch (why) {
+    throw new Error(`line ${line}: ${why.message}`);
+  }
+}
 
 /** Resolves when the broker has acknowledged the batch; what it refuses is thrown. */
 async function send() {
@@ -74,14 +96,18 @@ async function send() {
 }
 
 try {
-  for await (const line of createInterface({ input: createReadStream(positionals[0]) })) {
-    const event = JSON.parse(line);
-    batch.push({ key: String(event[given.key]), value: framed(schemaId, type.toBuffer(event)) });
+  for await (const text of createInterface({ input: createReadStream(positionals[0]) })) {
+    line += 1;
+    batch.push(record(text));
     if (batch.length === BATCH_EVENTS) {
       await send();
     }
   }
-  await send();
+} catch (why) {
+  failure = why;
+}
+try {
+  await send(); // also what stood before a line that is no event
 } catch (why) {
   failure = why;
 } finally {

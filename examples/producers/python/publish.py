@@ -55,10 +55,14 @@ def publish(given: argparse.Namespace) -> Delivery:
     )
     delivery = Delivery()
     with Path(given.events).open(encoding="utf-8") as lines:
-        for line in lines:
-            event = json.loads(line)
-            value = to_avro(event, context)
-            key = str(event[given.key]).encode()
+        for number, line in enumerate(lines, 1):
+            try:
+                event = json.loads(line)
+                value = to_avro(event, context)
+                key = str(event[given.key]).encode()
+            except Exception as why:  # noqa: BLE001 - no event, no registry: the rest is waited for
+                delivery.failures[f"line {number}: {why}"] += 1
+                break
             while True:
                 try:
                     producer.produce(given.topic, value, key, on_delivery=delivery)
@@ -79,7 +83,11 @@ def main() -> int:
     for name in ("bootstrap", "registry", "topic", "schema", "key"):
         options.add_argument(f"--{name}", required=True)
     options.add_argument("events")
-    delivery = publish(options.parse_args())
+    given = options.parse_args()
+    fields = json.loads(Path(given.schema).read_text("utf-8"))["fields"]
+    if given.key not in {field["name"] for field in fields}:
+        options.error(f"the schema has no field {given.key} for the key")
+    delivery = publish(given)
     sys.stdout.write(f"published {delivery.delivered} events\n")
     for reason, count in delivery.failures.items():
         sys.stderr.write(f"{count} events were not delivered: {reason}\n")

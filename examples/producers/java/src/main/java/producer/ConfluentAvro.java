@@ -40,8 +40,12 @@ final class ConfluentAvro implements Serializer<GenericRecord> {
             .header("Content-Type", "application/vnd.schemaregistry.v1+json")
             .POST(HttpRequest.BodyPublishers.ofString(body))
             .build();
-    HttpResponse<String> answer =
-        HttpClient.newHttpClient().send(request, HttpResponse.BodyHandlers.ofString());
+    HttpResponse<String> answer;
+    try {
+      answer = HttpClient.newHttpClient().send(request, HttpResponse.BodyHandlers.ofString());
+    } catch (IOException why) {
+      throw new IOException("the registry " + registry + " does not answer: " + why, why);
+    }
     JsonNode id = answer.statusCode() == 200 ? json.readTree(answer.body()).get("id") : null;
     if (id == null) {
       throw new IOException("the registry answered " + answer.statusCode() + ": " + answer.body());

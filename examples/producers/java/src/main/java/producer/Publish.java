@@ -31,7 +31,11 @@ public final class Publish {
   public static void main(String[] args) throws Exception {
     Map<String, String> given = options(args);
     Publish published = new Publish();
-    published.run(given);
+    try {
+      published.run(given);
+    } catch (IOException | RuntimeException why) { // what went out before it was waited for
+      published.failures.merge(String.valueOf(why.getMessage()), 1L, Long::sum);
+    }
     System.out.println("published " + published.delivered + " events");
     published.failures.forEach(
         (reason, count) -> System.err.println(count + " events were not delivered: " + reason));
@@ -40,6 +44,10 @@ public final class Publish {
 
   private void run(Map<String, String> given) throws Exception {
     Schema schema = new Schema.Parser().parse(Path.of(given.get("schema")).toFile());
+    if (schema.getField(given.get("key")) == null) {
+      System.err.println("the schema has no field " + given.get("key") + " for the key");
+      System.exit(2);
+    }
     String topic = given.get("topic");
     int id = ConfluentAvro.register(given.get("registry"), topic, schema);
     Properties settings = new Properties();
@@ -51,8 +59,9 @@ public final class Publish {
     try (KafkaProducer<String, GenericRecord> producer =
             new KafkaProducer<>(settings, new StringSerializer(), new ConfluentAvro(schema, id));
         BufferedReader lines = Files.newBufferedReader(Path.of(given.get("events")))) {
+      int number = 0;
       for (String line = lines.readLine(); line != null; line = lines.readLine()) {
-        GenericRecord event = read(schema, line);
+        GenericRecord event = read(schema, line, ++number);
         String key = String.valueOf(event.get(given.get("key")));
         producer.send(
             new ProducerRecord<>(topic, key, event),
@@ -67,9 +76,13 @@ public final class Publish {
     } // close() waits until every event is acknowledged or has failed
   }
 
-  private static GenericRecord read(Schema schema, String line) throws IOException {
-    return new GenericDatumReader<GenericRecord>(schema)
-        .read(null, DecoderFactory.get().jsonDecoder(schema, line));
+  private static GenericRecord read(Schema schema, String line, int number) throws IOException {
+    try {
+      return new GenericDatumReader<GenericRecord>(schema)
+          .read(null, DecoderFactory.get().jsonDecoder(schema, line));
+    } catch (IOException | RuntimeException why) {
+      throw new IOException("line " + number + ": " + why.getMessage(), why);
+    }
   }
 
   private static Map<String, String> options(String[] args) {
