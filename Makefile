@@ -22,8 +22,10 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Two workers, a file at a time. One that dies is not replaced: with xdist 3.8 the run would never end.
-PYTEST := $(BIN)/pytest -q -n 2 --dist loadfile --max-worker-restart=0
+# A file at a time, the longest first (tests/order.py). More workers than cores: half of a test is
+# waiting. A worker that dies is not replaced: with xdist 3.8 the run would never end.
+WORKERS ?= 3
+PYTEST = $(BIN)/pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder --max-worker-restart=0
 
 # Nothing running: no broker but the embedded one, no Java.
 unit: $(READY)

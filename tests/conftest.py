@@ -23,6 +23,7 @@ from ops.kafka.broker import Broker
 from ops.kafka.embedded import EmbeddedBroker
 from ops.kafka.fetch import fetch_kafka, fetch_registry
 from ops.registry.process import EmbeddedRegistry
+from tests.order import longest_first
 from tests.stores import client_of, mlflow_server, new_bucket, s3_server
 
 _MARKERS = {"kafka_jars": "broker", "registry_jars": "registry"}
@@ -43,6 +44,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(marker)
         if any(item.get_closest_marker(name) for name in _LONG):
             item.add_marker(pytest.mark.timeout(LONG_S_MAX))
+    items[:] = longest_first(items, lambda item: item.nodeid.partition("::")[0])
 
 
 def _fetched(fetch: Callable[[], Path]) -> Path:
