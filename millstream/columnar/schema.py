@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import warnings
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
 import avro.errors
@@ -135,8 +136,9 @@ class Union:
 AvroType: TypeAlias = Plain | Fixed | Enum | Array | Map | Record | Union
 
 
+@lru_cache(maxsize=256)  # a program reads the same few contracts a dozen times, 2 ms each
 def parse_record(text: str) -> Record:
-    """The record that an Avro schema text describes.
+    """The record that an Avro schema text describes; remembered, so nobody may change a default.
 
     Raises ContractMismatch where the text is no schema, is no record, has no fields, or has a type
     without a column; the problem names the field.
