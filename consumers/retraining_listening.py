@@ -76,17 +76,17 @@ class Listener:
         return found
 
     def _listen(self, labels: int) -> int | None:
-        champion = self._releases.champion()
-        attempts = [one for one in self._parts.log.attempts if one.over is not None]
-        since = (attempts[-1].id if attempts else "", champion.digest)
-        heard = self._heard
-        if heard is None or heard.since != since or self._is_full(heard):
-            heard = self._heard = self._begun(since, champion, labels)
+        attempts = [one.id for one in self._parts.log.attempts if one.over is not None]
+        last, heard = attempts[-1] if attempts else "", self._heard
+        if heard is None or heard.since[0] != last or labels - heard.labels >= LISTEN_ROWS:
+            champion = self._releases.champion()
+            since = (last, champion.digest)
+            if heard is None or heard.since != since or self._is_full(heard):
+                heard = self._heard = self._begun(since, champion, labels)
+            else:
+                self._read(heard, labels)
             self._hear(heard)
-        elif labels - heard.labels >= LISTEN_ROWS:
-            self._read(heard, labels)
-            self._hear(heard)
-        return self._change[1] if self._change and self._change[0] == since else None
+        return self._change[1] if self._change and self._change[0] == heard.since else None
 
     def _begun(self, since: tuple[str, str], champion: ModelReference, labels: int) -> _Heard:
         """With the newest rows."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any, Final
 
 import numpy as np
@@ -79,6 +80,15 @@ class PolicySettings:
     guard_gain: float = 0.03
     """And by so much a row: losses come in bursts, which standard errors take for proof. Too low
     leaves the narrow track by chance; too high stays with it where it is wrong."""
+
+    @property
+    def often_gain_z(self) -> float:
+        """`gain_z`, more where challenges are closer than `held_rows`: each row is then held back
+        for several, and all of them together let chance in as rarely (Bonferroni)."""
+        if self.every_labels >= self.held_rows:
+            return self.gain_z
+        chance = NormalDist().cdf(-self.gain_z) * self.every_labels / self.held_rows
+        return -NormalDist().inv_cdf(chance)
 
 
 class Track:
@@ -177,7 +187,7 @@ class Track:
         if self.cut is not None:
             held = min(held, max(int(since * settings.held_share), STEP_MIN))
         trials = self._wide(count - held, lag) if self.wide else self._narrow(count - held)
-        gain_z = settings.cut_gain_z if settling else settings.gain_z
+        gain_z = settings.cut_gain_z if settling else settings.often_gain_z
         return Challenge(
             self._number,
             said,

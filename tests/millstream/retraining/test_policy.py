@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from itertools import pairwise
 
 import numpy as np
@@ -112,6 +113,21 @@ def test_a_challenge_is_due_every_500_labels_or_when_asked(asked: bool) -> None:
     assert len(decisions) == asked
     policy.take(np.arange(1_400, 2_000))
     assert len(policy.look(world.losses, 2_000, 0)) == 1
+
+
+def test_challenges_on_the_same_held_back_rows_ask_more_of_a_winner() -> None:
+    """Where a challenge comes each 100 labels, 500 rows are held back for five of them: chance gets
+    in no more often than with one."""
+    asked = [PolicySettings(every_labels=every).often_gain_z for every in (1_000, 500, 250, 100)]
+    assert asked[:2] == [2.0, 2.0] and asked == sorted(asked)
+    chances = [0.5 * math.erfc(z / math.sqrt(2.0)) for z in asked]
+    assert chances[1] == pytest.approx(5.0 * chances[3]) == pytest.approx(2.0 * chances[2])
+    world, policy = World([4_000]), Policy(FIRST, PolicySettings(every_labels=100))
+    policy.take(np.arange(WARM_UP))
+    policy.look(world.losses, WARM_UP, 0)
+    policy.take(np.arange(WARM_UP, 1_100))
+    (decision,) = policy.look(world.losses, 1_100, 0)
+    assert decision.challenge.gain_z == asked[3]
 
 
 def test_the_first_challenge_is_due_wherever_the_champions_rows_end() -> None:
