@@ -120,6 +120,8 @@ class Policy:
             self._answers = 0
             self._blocks.clear()
             self._reviewed = self.rows.place(self.rows.count)
+            for track in self._tracks:
+                track.forget(self._reviewed)
         return tuple(decisions)
 
     def refuse(self, answered: int, back_to: str = "") -> None:

@@ -220,6 +220,14 @@ def test_where_labels_take_as_long_as_a_concept_the_wide_track_answers() -> None
     assert with_guard > World(ends, delay=2_000).follow(alone) + 0.05
 
 
+def test_a_state_does_not_grow_with_every_swap() -> None:
+    """It is in each attempt's record: who answered events long since labelled is forgotten."""
+    world, policy = World(list(range(3_000, 15_001, 2_000))), started()
+    world.follow(policy)
+    assert world.swaps > 10
+    assert all(len(track["history"]) <= 3 for track in policy.state()["tracks"])
+
+
 def test_what_could_not_be_released_is_not_wanted() -> None:
     """The one before it goes on."""
     world, policy = World([4_000, 5_000]), started()
