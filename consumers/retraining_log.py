@@ -55,6 +55,7 @@ class Journal:
             self._follower = Follower(kafka, self._topic, f"{stream.name}-retrain-log")
             for record in self._follower.to_end():
                 self.log.add(_step(self._reader, value_of(record)))
+            self.log.slim()
         except BaseException:
             self.close()
             raise
@@ -73,7 +74,10 @@ class Journal:
         self.log.after(step)  # what cannot follow is never written
         key, value = step.key.encode(), self._writer.values([step])[0]
         self._publisher.note([Extra(self._topic, [0], [key], [value])])
-        return self.log.add(step)
+        made = self.log.add(step)
+        if step.status is Status.OVER:
+            self.log.slim()
+        return made
 
     def close(self) -> None:
         if self._follower is not None:

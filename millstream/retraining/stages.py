@@ -216,6 +216,17 @@ class Log:
         made = self._attempts[step.attempt] = self.after(step)
         return made
 
+    def slim(self) -> None:
+        """Of the policy's states and decisions, keep the newest attempt's: nothing goes on from
+        those before, and a retrainer that runs for long has very many."""
+        having = [one for one in self.attempts if "policy" in one.trained]
+        for one in having[:-1]:
+            if one.over is None:
+                continue
+            done = {stage: _without_policy(facts) for stage, facts in one.done.items()}
+            over = replace(one.over, facts=_without_policy(one.over.facts))
+            self._attempts[one.id] = replace(one, done=done, over=over)
+
     def after(self, step: Step) -> Attempt:
         """The attempt as this record would leave it. Raises InvariantBroken where it cannot follow
         what was there: two retrainers wrote, or records are missing."""
@@ -255,3 +266,7 @@ class Log:
             done = {**known.done, step.stage: step.facts}
             return replace(known, done=done, running=None, tries=0, begun={})
         return replace(known, running=None, over=step)
+
+
+def _without_policy(facts: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {name: value for name, value in facts.items() if name not in {"policy", "decisions"}}

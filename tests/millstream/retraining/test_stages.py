@@ -109,3 +109,21 @@ def test_a_record_is_what_its_fields_say(status: Status) -> None:
     made = replace(step(Stage.TRAIN, status), facts={"rows": 3, "share": 0.5})
     assert Step.of(made.fields()) == made
     assert made.key == f"a/train/{status.value}"
+
+
+def test_only_the_newest_policy_stays_in_memory() -> None:
+    """What else an attempt has found stays, and how it ended."""
+    log, facts = Log("loans"), {"policy": {"much": 1}, "decisions": [1], "due_in": 20}
+    for number, name in enumerate(("a", "b", "c"), 1):
+        for stage in (Stage.COLLECT, Stage.TRAIN):
+            log.add(step(stage, Status.STARTED, name, number))
+            if stage is Stage.COLLECT:
+                log.add(step(stage, Status.DONE, name, number))
+        log.add(replace(step(Stage.TRAIN, Status.OVER, name, number), facts=facts))
+        log.slim()
+    first, second, newest = log.attempts
+    assert newest.trained == facts
+    assert first.trained == second.trained == {"due_in": 20}
+    assert (first.due_in, log.open, log.number) == (20, None, 4)
+    log.add(replace(step(Stage.TRAIN, Status.OVER, "a", 1), facts=facts))
+    assert log.attempt("a").trained == {"due_in": 20}
