@@ -7,6 +7,7 @@ done again from the attempt's facts where the process that did it is dead, and c
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -40,6 +41,8 @@ from millstream.training.train import Recipe
 
 THRESHOLD = 0.5
 """Where the champion has none."""
+FOLDERS_KEPT = 20
+"""Bundles of attempts that are over, for whoever looks. Too many fill the disk."""
 NOT_DUE = "the policy's next challenge is not due yet, by the labels behind the last one"
 
 
@@ -69,6 +72,7 @@ class Models:
 
     def collect(self, attempt: Attempt) -> Result:
         """The newest labelled rows, by a query that is kept."""
+        self._sweep()
         wanted = training_rows.Wanted(rows_max=self._stream.retrain.rows_max, mature_share=None)
         champion = self.bundle(self._releases.champion())
         loaded = training_rows.read(self._stream, self._parts.warehouse, wanted, champion.card)
@@ -147,6 +151,13 @@ class Models:
     def folder(self, attempt: Attempt) -> Path:
         """Where the winner's bundle is written."""
         return self._parts.work / attempt.id
+
+    def _sweep(self) -> None:
+        """Remove the folders of attempts long over: what was registered is in the registry."""
+        over = [one for one in self._parts.log.attempts if one.over is not None]
+        for one in over[:-FOLDERS_KEPT]:
+            if self.folder(one).exists():
+                shutil.rmtree(self.folder(one), ignore_errors=True)
 
     def bundle(self, reference: ModelReference) -> Bundle:
         """A registered model's."""

@@ -161,6 +161,28 @@ def test_a_retrained_model_can_be_made_again_from_its_passport(
     assert "the same model" in result.output
 
 
+def test_bundles_of_attempts_long_over_are_removed(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What they registered stays where it is."""
+    monkeypatch.setattr("consumers.retraining_models.FOLDERS_KEPT", 1)
+    world = make(ALONE)
+    world.know(CHANGE + 600)
+    attempt = ended(retrain(world), Outcome.PROMOTED)
+    folder = world.folder / ".retraining" / world.name / attempt.id
+    found = []
+    for _ in range(2):
+        assert retrain(world) is not None
+        found.append(folder.exists())
+    assert found == [True, False]
+    models = open_registry(world.stream)
+    champion = models.alias(world.stream.name, "champion")
+    assert champion is not None
+    assert (
+        Bundle.load(models.fetch(champion, world.stream.beside("fetched"))).version == "retrained-1"
+    )
+
+
 def test_a_canary_waits_for_its_labels_though_the_judge_reads_fewer(make: Make) -> None:
     """Shadow, canary and promotion are a release each, asked for once; both decisions are on
     NAME.decisions with their evidence."""
