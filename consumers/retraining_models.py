@@ -112,6 +112,7 @@ class Models:
             "models": models,
             "lag": lag,
             "champion": before.as_json(),
+            "against": reference.digest,
             "threshold": threshold,
         }
         wanted = policy.wanted

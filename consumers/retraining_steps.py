@@ -224,11 +224,21 @@ class StreamSteps:
             return Ended(Outcome(rejected.evidence["outcome"]), rejected.reason)
         other = self._releases.overtaken(attempt)
         if other is None:
-            return None
+            return self._displaced(attempt)
         said = f"release {other.number} ({other.kind}, by {other.decided_by or 'nobody named'})"
         if other.champion.means(_reference(attempt)):
             return Ended(Outcome.PROMOTED, f"{said} made it the champion", _said(other))
         return Ended(Outcome.KEPT, f"{said} took its place")
+
+    def _displaced(self, attempt: Attempt) -> Ended | None:
+        """Without a shadow nobody compares the candidate with who became the champion meanwhile."""
+        against = attempt.facts(Stage.TRAIN).get("against")
+        if self._stream.retrain.shadow or against is None:
+            return None
+        champion = self._releases.champion()
+        if champion.digest == against or champion.means(_reference(attempt)):
+            return None
+        return Ended(Outcome.KEPT, f"{champion.label} became the champion meanwhile")
 
     def _promote(self, attempt: Attempt) -> Result:
         ours = _reference(attempt)

@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import lightgbm
+import numpy as np
+import pandas as pd
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -21,6 +25,8 @@ from millstream.alerts.wire import Reader
 from millstream.cli.repro import repro
 from millstream.contracts import topic_table
 from millstream.models.bundle import Bundle
+from millstream.models.card import Feature
+from millstream.models.package import About, make_bundle
 from millstream.models.passport import require_passport
 from millstream.releases.decide import Wanted
 from millstream.retraining.stages import Attempt, Outcome, Stage, Trigger
@@ -270,6 +276,30 @@ def test_who_releases_meanwhile_has_the_last_word(make: Make, promotes: bool) ->
         said = "promote, by me) made it" if promotes else "release, by me) took its place"
         assert f"release 2 ({said}" in attempt.over.reason
     assert [one.id for one in world.timeline().releases] == [f"{attempt.id}-shadow", "mine"]
+
+
+def test_without_a_shadow_too_who_releases_meanwhile_has_the_last_word(make: Make) -> None:
+    """The candidate was compared with another champion."""
+    world = make(f'[release]\npassport = "none"\n{ALONE}')
+    world.know(CHANGE + 600)
+    x = pd.DataFrame({"n": world.numbers[CHANGE : CHANGE + 500].astype(float)})
+    truth = np.where(world.truth[CHANGE : CHANGE + 500], "yes", "no")
+    model = lightgbm.LGBMClassifier(n_estimators=5, verbose=-1).fit(x, truth)
+    about = About("m", "by-hand", datetime(2024, 1, 1, tzinfo=UTC), threshold=0.5)
+    folder = world.folder / "by-hand-model"
+    make_bundle(folder, model, [Feature(name="n")], x, about)
+    models = open_registry(world.stream)
+    chosen = models.add(folder, {})
+    with world.by_hand() as hand:
+        hand.retrainer.begin(MANUAL)
+        while Stage.REGISTER not in hand.attempt.done:
+            assert hand.retrainer.look()
+        wanted = Wanted("mine", chosen, reason="by hand", decided_by="me")
+        release(world.stream, world.kafka, world.client, models, wanted)
+        attempt = ended(hand.look(8), Outcome.KEPT)
+    assert attempt.over is not None
+    assert attempt.over.reason == "m@by-hand became the champion meanwhile"
+    assert [one.id for one in world.timeline().releases] == ["mine"]
 
 
 def test_one_that_is_stopped_midway_goes_on_at_the_next_start(make: Make) -> None:
