@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -67,6 +68,15 @@ class Instruments:
 
     def turned(self) -> None:
         """A program without the shared loop goes round."""
+
+    def assigned(self) -> None:
+        """The group of a program without the shared loop has answered."""
+
+    def looked(self, look: Look) -> None:
+        """A program without the shared loop goes round, and has numbers to show."""
+
+    def took(self, batch: Sequence[Records], seconds: float) -> None:
+        """A batch is finished: one Records for each topic that had any."""
 
     def called(self, call: str, seconds: float, failed: bool) -> None:
         """A transaction call came back, with an exception where it failed."""
@@ -157,6 +167,21 @@ class Live(Instruments):
         self.health.turned()
         self.store.set("millstream_loop_turn_timestamp_seconds", self._now_us() / 1e6)
 
+    def assigned(self) -> None:
+        self.health.assigned()
+
+    def looked(self, look: Look) -> None:
+        self.turned()
+        look(self.store)
+
+    def took(self, batch: Sequence[Records], seconds: float) -> None:
+        self.store.observe("millstream_batch_seconds", seconds)
+        self.store.observe("millstream_batch_records", sum(len(records) for records in batch))
+        self.store.add("millstream_batches_total")
+        for records in batch:
+            kind = kind_of(records.topic)
+            self.store.add("millstream_records_consumed_total", len(records), topic=kind)
+
     def called(self, call: str, seconds: float, failed: bool) -> None:
         name = _CALLS.get(call)
         if name is None:
@@ -225,14 +250,14 @@ class Metered:
         self._look = look
         self._clock = clock
         self._looked = -LOOK_S
-        self._kinds = kinds_of(program.topics)
+        self._kinds = {topic: kind_of(topic) for topic in program.topics}
 
     def place(self, partitions: list[Partition]) -> dict[Partition, int | None]:
         """As the program; then the group has answered."""
         self._live.turned()  # the loop asks again and again while what it needs is away
         with self._told():
             places = self._program.place(partitions)
-        self._live.health.assigned()
+        self._live.assigned()
         self._live.store.add("millstream_rebalances_total", len(partitions), change="assigned")
         return places
 
@@ -243,16 +268,10 @@ class Metered:
 
     def take(self, batch: list[Records]) -> None:
         """As the program, with its time and size."""
-        store, began = self._live.store, self._clock()
-        count = sum(len(records) for records in batch)
+        began = self._clock()
         with self._told(), self._live.traces.batch(batch):
             self._program.take(batch)
-        store.observe("millstream_batch_seconds", self._clock() - began)
-        store.observe("millstream_batch_records", count)
-        store.add("millstream_batches_total")
-        for records in batch:
-            kind = self._kinds.get(records.topic, "other")
-            store.add("millstream_records_consumed_total", len(records), topic=kind)
+        self._live.took(batch, self._clock() - began)
 
     def rewind(self) -> None:
         """As the program; then what was away is back."""
@@ -315,11 +334,12 @@ class Metered:
         return None if found is None or found[1] < 0 else float(max(found[1] - expected, 0))
 
 
-def kinds_of(topics: Sequence[str]) -> dict[str, str]:
-    """Topic -> what schemas/topics.toml calls it; `other` where it is none of a stream's.
+@cache
+def kind_of(topic: str) -> str:
+    """What schemas/topics.toml calls it; `other` where it is none of a stream's.
 
-    >>> kinds_of(["loans.events", "loans.dead-letters"])
-    {'loans.events': 'events', 'loans.dead-letters': 'dead_letters'}
+    >>> [kind_of(topic) for topic in ("loans.dead-letters", "elsewhere")]
+    ['dead_letters', 'other']
     """
-    ends = {topic.name("").removeprefix("."): kind for kind, topic in topic_table().items()}
-    return {topic: ends.get(topic.rpartition(".")[2], "other") for topic in topics}
+    ends = {named.name("").removeprefix("."): kind for kind, named in topic_table().items()}
+    return ends.get(topic.rpartition(".")[2], "other")

@@ -146,6 +146,19 @@ def produce_state(producer: Producer, joined: Joined, topic: str) -> None:
         send(producer, topic, value, key, partition, [])
 
 
+def show(store: Store, counts: Counts, held: int) -> None:
+    """What became of records, and how many are held, as numbers."""
+    for status in STATUSES:
+        store.total("millstream_join_records_total", getattr(counts, status), status=status)
+    given_up = {"prediction": counts.given_up, "outcome": counts.outcomes_given_up}
+    refused = {"prediction": counts.predictions_refused, "outcome": counts.outcomes_refused}
+    for side, count in given_up.items():
+        store.total("millstream_join_given_up_total", count, side=side)
+    for side, count in refused.items():
+        store.total("millstream_join_refused_total", count, side=side)
+    store.set("millstream_join_held", held)
+
+
 class Joiner:
     """The loop's program: restore what is new, join a batch, publish it, count it finished.
 
@@ -217,16 +230,7 @@ class Joiner:
 
     def show(self, store: Store) -> None:
         """What was finished, and what is held, as numbers."""
-        counts = self.tally.counts
-        for status in STATUSES:
-            store.total("millstream_join_records_total", getattr(counts, status), status=status)
-        given_up = {"prediction": counts.given_up, "outcome": counts.outcomes_given_up}
-        refused = {"prediction": counts.predictions_refused, "outcome": counts.outcomes_refused}
-        for side, count in given_up.items():
-            store.total("millstream_join_given_up_total", count, side=side)
-        for side, count in refused.items():
-            store.total("millstream_join_refused_total", count, side=side)
-        store.set("millstream_join_held", self._matcher.held)
+        show(store, self.tally.counts, self._matcher.held)
 
     def _join(self, predictions: Records | None, outcomes: Records | None) -> None:
         joined = self._matcher.take(

@@ -32,6 +32,7 @@ import pyarrow as pa
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from consumers.answering import open_session
+from consumers.instruments import current
 from consumers.kafka import kafka_error
 from consumers.letters import Filed, Marks, TopicReader, Wanted, filed, read_letters, read_marks
 from consumers.lineups import releasable
@@ -44,6 +45,7 @@ from millstream.contracts import contract
 from millstream.errors import ClientLost, Refusal
 from millstream.fit import require_fit
 from millstream.letters import ATTEMPT_MAX, origin_of, replay_headers
+from millstream.metrics.store import Store
 from millstream.models.bundle import Bundle
 from millstream.records import Records
 from millstream.scoring import ScoringPlan
@@ -83,6 +85,13 @@ class Account:
     @property
     def refused(self) -> int:
         return sum(each.count for each in self.again.values())
+
+    def show(self, store: Store) -> None:
+        """As numbers."""
+        results = {"redriven": self.redriven, "refused": self.refused, "already": self.already}
+        results |= {"incomplete": self.incomplete, "gone": self.gone}
+        for result, count in results.items():
+            store.total("millstream_redrive_letters_total", count, result=result)
 
     def refuse(self, refusals: Sequence[Refusal]) -> None:
         for refusal in refusals:
@@ -229,7 +238,7 @@ def run_redrive(
     Raises OperatorNeeded where a part does not fit another, DependencyUnavailable where it must be
     run again: what was published is marked, and is not published twice.
     """
-    registry = Registry(registry_settings)
+    registry, seen = Registry(registry_settings), current()
     plan = _plan(stream, kafka, registry, settings)
     publisher = None if dry_run else RedrivePublisher(stream, kafka, settings)
     mark_schema_id = 0  # of a dry run: nothing is encoded
@@ -244,7 +253,15 @@ def run_redrive(
             mark_schema_id = registry.register(subject, contract("redrive").text)
             publisher.open()
         redrive = Redrive(stream, plan, publisher, mark_schema_id)
-        return _run(stream, kafka, redrive, wanted, watch)
+        seen.up()
+
+        def told(account: Account) -> None:
+            seen.looked(account.show)
+            watch(account)
+
+        account = _run(stream, kafka, redrive, wanted, told)
+        seen.looked(account.show)
+        return account
     except ClientLost as why:
         if _is_fenced(why):
             raise ClientLost(
@@ -264,9 +281,10 @@ def _run(
     wanted: Wanted,
     watch: Callable[[Account], None],
 ) -> Account:
-    account, queue, topic = Account(), Queue(), stream.topic("dead_letters")
+    account, queue, topic, seen = Account(), Queue(), stream.topic("dead_letters"), current()
     marks = read_marks(kafka, stream.topic("redrives"), stream.topic("events"))
     for letter in filter(wanted.admits, read_letters(kafka, topic)):
+        seen.turned()
         source = letter.letter.source
         if (source.topic, source.partition) != (stream.topic("events"), letter.partition):
             _log.warning("%s-%d:%d is of %s", topic, letter.partition, letter.offset, source)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 from consumers.alert import read_alarms
 from consumers.alert_log import Alarms
+from consumers.instruments import current
 from consumers.registry import Registry, subject_of
 from consumers.topics import kinds_there
 from consumers.verify import opened
@@ -21,11 +23,14 @@ from millstream.audit.ledger import Finding
 from millstream.audit.report import Report
 from millstream.contracts import contract
 from millstream.errors import DependencyUnavailable, MillstreamError
+from millstream.metrics.store import Store
 from millstream.models.durable import write_whole
 from millstream.settings import KafkaSettings, RegistrySettings, WarehouseSettings
 from millstream.stream import Stream
 
 DELIVERY_S_MAX = 10.0
+TURN_S = 10.0
+"""Between two signs of life, at most, while it waits for the next look."""
 
 _log = logging.getLogger(__name__)
 
@@ -53,6 +58,7 @@ class Watch:
         self._told: dict[tuple[str, str, int | None], int] = {}
         self._alarms: DamageAlarms | None = None
         self._writer: Writer | None = None
+        self._seen = current()
 
     def run(self, every_s: float, stop: threading.Event) -> Report:
         """Look every `every_s` seconds until `stop`; the last report.
@@ -60,15 +66,28 @@ class Watch:
         A dependency that goes away is waited for. Raises as Audit where the first look fails.
         """
         with opened(self._stream, *self._parts, self._options) as audit:
+            audit.progress = lambda topic, count: self._seen.turned()
             report = self._look(audit, None)
             before = audit.positions()
-            while not stop.wait(every_s):
+            self._seen.up()
+            while not self._waited(every_s, stop):
                 try:
                     report = self._look(audit, before)
                     before = audit.positions()
+                    self._seen.trouble("")
                 except DependencyUnavailable as why:
+                    self._seen.trouble(f"{why.dependency} is away")
                     _log.warning("%s; the next look is in %.0f s", why, every_s)
             return report
+
+    def _waited(self, every_s: float, stop: threading.Event) -> bool:
+        """Until the next look is due; whether it was stopped."""
+        due = time.monotonic() + every_s
+        while (left_s := due - time.monotonic()) > 0:
+            if stop.wait(min(left_s, TURN_S)):
+                return True
+            self._seen.turned()
+        return stop.is_set()
 
     def _look(self, audit: Audit, before: Positions | None) -> Report:
         audit.look(further=True, patience_s=min(self._options.wait_s, 5.0))
@@ -77,8 +96,10 @@ class Watch:
         audit.forget()
         report = audit.report()
         self._tell(report)
+        now_s = time.time()
+        self._seen.looked(partial(_show, report, now_s))
         if self._metrics_file is not None:
-            write_whole(self._metrics_file, report.as_metrics(time.time()).encode())
+            write_whole(self._metrics_file, report.as_metrics(now_s).encode())
         return report
 
     def _tell(self, report: Report) -> None:
@@ -128,3 +149,8 @@ class Watch:
 
 def _place(finding: Finding) -> tuple[str, str, int | None]:
     return finding.kind.value, finding.subject, finding.partition
+
+
+def _show(report: Report, now_s: float, store: Store) -> None:
+    for name, values in report.samples(now_s).items():
+        store.only(name, values)

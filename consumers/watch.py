@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -67,6 +67,25 @@ class Tally:
     incidents: int = 0
     commits: int = 0
     open: tuple[Incident, ...] = ()
+
+    def add(self, drift: Sequence[DriftRecord], incidents: int) -> None:
+        """One commit with these drift records and so many revisions of incidents."""
+        self.drift += len(drift)
+        self.alarms += sum(record.status == "alarm" for record in drift)
+        self.incidents += incidents
+        self.commits += 1
+
+
+def show(store: Numbers, tally: Tally, watch: Watch) -> None:
+    """What was finished, what is open and what is held, as numbers."""
+    store.total("millstream_watch_records_total", tally.drift)
+    store.total("millstream_watch_alarms_total", tally.alarms)
+    store.total("millstream_watch_incidents_total", tally.incidents)
+    store.total("millstream_watch_commits_total", tally.commits)
+    verdicts = [incident.verdict.value for incident in watch.open]
+    for verdict in VERDICTS:
+        store.set("millstream_watch_open_incidents", verdicts.count(verdict), verdict=verdict)
+    store.set("millstream_watch_held_records", sum(watch.held().values()))
 
 
 @dataclass(slots=True)
@@ -171,15 +190,7 @@ class Watcher:
 
     def show(self, store: Numbers) -> None:
         """What was finished, what is open and what is held, as numbers."""
-        tally = self.tally
-        store.total("millstream_watch_records_total", tally.drift)
-        store.total("millstream_watch_alarms_total", tally.alarms)
-        store.total("millstream_watch_incidents_total", tally.incidents)
-        store.total("millstream_watch_commits_total", tally.commits)
-        verdicts = [incident.verdict.value for incident in self._watch.open]
-        for verdict in VERDICTS:
-            store.set("millstream_watch_open_incidents", verdicts.count(verdict), verdict=verdict)
-        store.set("millstream_watch_held_records", sum(self._watch.held().values()))
+        show(store, self.tally, self._watch)
 
     def _feed(self, batch: list[Records]) -> None:
         at_end = self._assignment.is_at_end
@@ -230,12 +241,8 @@ class Watcher:
             self._assignment.positions.finish(lane, offsets[lane])
         for incident in pending.incidents:
             _log.info("incident %s %s: %s", incident.id[:8], incident.status, incident.verdict)
-        tally = self.tally
-        tally.drift += len(said.drift)
-        tally.alarms += sum(record.status == "alarm" for record in pending.drift)
-        tally.incidents += len(said.incidents)
-        tally.commits += 1
-        tally.open = self._watch.open
+        self.tally.add(pending.drift, len(said.incidents))
+        self.tally.open = self._watch.open
 
 
 def run_watch(

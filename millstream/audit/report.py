@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from millstream.audit.ledger import Finding, Kind
+from millstream.metrics.vocabulary import VOCABULARY
 
 
 class Verdict(StrEnum):
@@ -92,45 +93,33 @@ class Report:
             "notes": list(self.notes),
         }
 
+    def samples(self, now_s: float) -> dict[str, dict[tuple[str, ...], float]]:
+        """Metric -> label values, in the vocabulary's order -> value.
+
+        now_s: when the look ended, seconds since 1970.
+        """
+        return {
+            "millstream_audit_events": {(): self.total("events")},
+            "millstream_audit_answers": {
+                ("prediction",): self.total("predictions"),
+                ("dead_letter",): self.total("dead_letters"),
+            },
+            "millstream_audit_waiting_events": {(str(x.partition),): x.waiting for x in self.lines},
+            "millstream_audit_findings": {(k.value,): _total(self.findings, k) for k in Kind},
+            "millstream_audit_verdict": {(): self.verdict.exit_code},
+            "millstream_audit_last_look_timestamp_seconds": {(): now_s},
+        }
+
     def as_metrics(self, now_s: float) -> str:
         """Prometheus' text format, for node_exporter's textfile collector."""
-        stream = f'stream="{self.stream}"'
-        lines = [
-            *_metric("events", "gauge", "Events audited", [(stream, self.total("events"))]),
-            *_metric(
-                "answers",
-                "gauge",
-                "Predictions and dead letters audited",
-                [
-                    (f'{stream},kind="prediction"', self.total("predictions")),
-                    (f'{stream},kind="dead_letter"', self.total("dead_letters")),
-                ],
-            ),
-            *_metric(
-                "waiting_events",
-                "gauge",
-                "Events above the committed offset without an answer",
-                [(f'{stream},partition="{x.partition}"', x.waiting) for x in self.lines],
-            ),
-            *_metric(
-                "findings",
-                "gauge",
-                "Offsets found damaged, or that could not be told, since the watch began",
-                [(f'{stream},kind="{kind.value}"', _total(self.findings, kind)) for kind in Kind],
-            ),
-            *_metric(
-                "verdict",
-                "gauge",
-                "0 clean, 1 damaged, 2 cannot tell",
-                [(stream, self.verdict.exit_code)],
-            ),
-            *_metric(
-                "last_look_timestamp_seconds",
-                "gauge",
-                "When the last look ended; a watch that stands still shows here",
-                [(stream, now_s)],
-            ),
-        ]
+        lines = []
+        for name, values in self.samples(now_s).items():
+            metric = VOCABULARY[name]
+            lines += [f"# HELP {name} {metric.text}", f"# TYPE {name} {metric.kind}"]
+            for key, value in values.items():
+                labels = zip(("stream", *metric.labels), (self.stream, *key), strict=True)
+                shown = ",".join(f'{label}="{of}"' for label, of in labels)
+                lines.append(f"{name}{{{shown}}} {value}")
         return "\n".join(lines) + "\n"
 
 
@@ -150,9 +139,3 @@ def finding_json(finding: Finding) -> dict[str, Any]:
 
 def _total(findings: Sequence[Finding], kind: Kind) -> int:
     return sum(finding.total for finding in findings if finding.kind is kind)
-
-
-def _metric(name: str, kind: str, text: str, samples: Sequence[tuple[str, float]]) -> list[str]:
-    full = f"millstream_audit_{name}"
-    shown = [f"{full}{{{labels}}} {value}" for labels, value in samples]
-    return [f"# HELP {full} {text}", f"# TYPE {full} {kind}", *shown]

@@ -150,6 +150,7 @@ def redrive(  # noqa: PLR0913, PLR0917 - one parameter for each option
 
     Example: millstream letters redrive examples/loans/stream.toml --error nan_feature --dry-run
     """
+    from consumers.observed import observed
     from consumers.redrive import run_redrive
     from consumers.topics import require_topics
     from millstream.settings import ScorerSettings, from_environment
@@ -160,9 +161,10 @@ def redrive(  # noqa: PLR0913, PLR0917 - one parameter for each option
     stream, brokers = Stream.load(path), kafka_settings(kafka)
     settings = from_environment(ScorerSettings, os.environ)
     require_topics(stream, brokers)
-    account = run_redrive(
-        stream, brokers, registry_settings(registry), settings, wanted, dry_run=dry_run
-    )
+    with observed("redrive", stream, os.environ, is_errand=True):
+        account = run_redrive(
+            stream, brokers, registry_settings(registry), settings, wanted, dry_run=dry_run
+        )
     if as_json:
         typer.echo(json.dumps(_account_fields(account, dry_run=dry_run)))
     else:

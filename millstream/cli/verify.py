@@ -79,11 +79,13 @@ def verify(  # noqa: PLR0913, PLR0917 - each is an option
     parts = (kafka_settings(kafka), registry_settings(registry), warehouse_settings(warehouse))
     try:
         if watch:
+            from consumers.observed import observed
             from consumers.verify_watch import Watch
             from ops.process import stop_requests
 
             log_to_stderr()
-            report = Watch(stream, *parts, options, metrics_file).run(every, stop_requests())
+            with observed("verify", stream, os.environ):
+                report = Watch(stream, *parts, options, metrics_file).run(every, stop_requests())
         else:
             from consumers.verify import verify as audited
 

@@ -2,8 +2,8 @@
 
 Alert rules (ops/prometheus/), dashboards (ops/grafana/) and docs/METRICS.md are tested against this
 list. Names and units are Prometheus's: seconds, bytes, `_total` for what only grows. The labels
-CONSTANT stand on every sample of a program that runs; `verify` writes its own file and has `stream`
-alone.
+CONSTANT stand on every sample of a program that runs; the file that `verify --metrics-file` writes
+has `stream` alone.
 """
 
 from __future__ import annotations
@@ -20,8 +20,12 @@ CONSTANT: Final = ("stream", "program", "slot")
 
 LOOPS: Final = ("scorer", "sink", "join", "watch", "alerts")
 """Programs that poll Kafka (consumers/loop.py)."""
-TRANSACTING: Final = ("scorer", "join", "watch", "retrain")
-RUNNING: Final = (*LOOPS, "retrain")
+FAUST: Final = ("join-faust", "watch-faust")
+"""The same join and watch as Faust's apps (streams/)."""
+GROUPS: Final = (*LOOPS, *FAUST)
+"""Those of a consumer group: none is ready before it has answered."""
+TRANSACTING: Final = ("scorer", "join", "watch", "retrain", "redrive")
+RUNNING: Final = (*GROUPS, "retrain", "redrive", "verify")
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _RECORDS = (1.0, 10.0, 100.0, 1_000.0, 5_000.0, 10_000.0, 20_000.0, 50_000.0, 150_000.0)
@@ -99,8 +103,9 @@ def _labels(values: Mapping[str, object]) -> tuple[tuple[str, ...], dict[str, tu
     return tuple(values), {name: v for name, v in values.items() if isinstance(v, tuple)}
 
 
-SCORER, SINK, JOIN, WATCH = ("scorer",), ("sink",), ("join",), ("watch",)
-RETRAIN, ALERTS, VERIFY = ("retrain",), ("alerts",), ("verify",)
+SCORER, SINK = ("scorer",), ("sink",)
+JOIN, WATCH = ("join", "join-faust"), ("watch", "watch-faust")
+RETRAIN, ALERTS, REDRIVE, VERIFY = ("retrain",), ("alerts",), ("redrive",), ("verify",)
 STAGES: Final = (
     "collect", "train", "passport", "register", "shadow", "judge", "canary", "promote",
 )  # fmt: skip
@@ -118,16 +123,16 @@ _EVERY = (
     ),
     _counter(
         "millstream_records_consumed_total", "Records taken from Kafka, by kind of topic",
-        "traffic", LOOPS, topic=...,
+        "traffic", GROUPS, topic=...,
     ),
-    _counter("millstream_batches_total", "Batches finished", "traffic", LOOPS),
+    _counter("millstream_batches_total", "Batches finished", "traffic", GROUPS),
     _histogram(
         "millstream_batch_records", "Records in a batch",
-        "larger batches: more waits when the program comes to look", LOOPS, _RECORDS,
+        "larger batches: more waits when the program comes to look", GROUPS, _RECORDS,
     ),
     _histogram(
         "millstream_batch_seconds", "From a batch in hand until it is finished; its sum's rate is "
-        "the share of time that the loop is busy", "slower work, or larger batches", LOOPS,
+        "the share of time that the loop is busy", "slower work, or larger batches", GROUPS,
         _SECONDS,
     ),
     _counter(
@@ -139,10 +144,10 @@ _EVERY = (
     _gauge(
         "millstream_lag_records", "Records between what was taken and the end of the log as last "
         "fetched, markers of transactions included; a little high, and old while nothing is "
-        "fetched", "the program falls behind", LOOPS, topic=..., partition=...,
+        "fetched", "the program falls behind", GROUPS, topic=..., partition=...,
     ),
     _gauge("millstream_partitions_assigned", "Partitions that are this process's now",
-           "it has taken over from others; 0: it waits", LOOPS, topic=...),
+           "it has taken over from others; 0: it waits", GROUPS, topic=...),
     _counter(
         "millstream_rebalances_total", "Partitions that came or went",
         "members of the group come and go", LOOPS, change=("assigned", "revoked"),
@@ -196,7 +201,8 @@ _SCORER = (
         SCORER, model=..., version=...,
     ),
     _gauge(
-        "millstream_model_info", "1 for each model that answered the last batch",
+        "millstream_model_info", "1 for each model of the last batch: in a canary they come and "
+        "go; who answers how much is millstream_model_answers_total",
         "a canary, or a switch under way: two at once", SCORER, model=..., version=..., digest=...,
     ),
     _counter(
@@ -279,13 +285,22 @@ _ALERTS = (
              "given_up: nobody was told", ALERTS, channel=..., result=("told", "given_up")),
 )  # fmt: skip
 
+_REDRIVE = (
+    _counter(
+        "millstream_redrive_letters_total", "Dead letters by what a redrive made of them",
+        "redriven: their events are answered again; refused: they would fail once more", REDRIVE,
+        result=("redriven", "refused", "already", "incomplete", "gone"),
+    ),
+)  # fmt: skip
+
 _VERIFY = (
     _gauge("millstream_audit_events", "Events audited", "traffic", VERIFY),
     _gauge("millstream_audit_answers", "Predictions and dead letters audited", "traffic", VERIFY,
            kind=...),
     _gauge("millstream_audit_waiting_events", "Events above the committed offset without an answer",
            "the scorer is behind", VERIFY, partition=...),
-    _gauge("millstream_audit_findings", "Offsets found damaged, or that could not be told",
+    _gauge("millstream_audit_findings", "Offsets found damaged, or that could not be told, "
+           "since the watch began",
            "something was lost, doubled or changed: run `millstream verify`", VERIFY, kind=...),
     _gauge("millstream_audit_verdict", "0 clean, 1 damaged, 2 cannot tell", "damage", VERIFY),
     _gauge("millstream_audit_last_look_timestamp_seconds", "When the last look ended, seconds "
@@ -294,7 +309,9 @@ _VERIFY = (
 
 VOCABULARY: Final[Mapping[str, Metric]] = {
     metric.name: metric
-    for metric in (*_EVERY, *_SCORER, *_SINK, *_JOIN, *_WATCH, *_RETRAIN, *_ALERTS, *_VERIFY)
+    for metric in (
+        *(*_EVERY, *_SCORER, *_SINK, *_JOIN, *_WATCH, *_RETRAIN, *_ALERTS, *_REDRIVE, *_VERIFY),
+    )
 }
 """By name, in the order of docs/METRICS.md."""
 

@@ -15,6 +15,7 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from consumers.alert import read_alarms
+from consumers.instruments import Live, installed
 from consumers.kafka import producer_config
 from consumers.registry import Registry
 from consumers.verify_about import Options
@@ -24,6 +25,8 @@ from millstream.alerts.alarm import Alarm
 from millstream.alerts.wire import Reader
 from millstream.audit.ledger import Kind
 from millstream.audit.report import Report
+from millstream.metrics.health import Health
+from millstream.metrics.store import Store
 from millstream.stream import Stream
 from ops.kafka.broker import Broker
 from ops.stack import Parts, Stack
@@ -359,7 +362,9 @@ def test_a_watch_tells_damage_once_and_goes_on(stack: Stack, tmp_path: Path) -> 
         metrics = tmp_path / "audit.prom"
         options = Options(wait_s=0.5, bundles=(made.stream.bundle_path,))
         parts = (stack.kafka, stack.registry, stack.warehouse)
-        watch = Watch(made.stream, *parts, options, metrics)
+        live = Live(Store("verify"), Health(lambda: 0.0, 60.0, needs_partitions=False))
+        with installed(live):
+            watch = Watch(made.stream, *parts, options, metrics)
         watching = threading.Thread(target=lambda: reports.append(watch.run(0.2, stop)))
         watching.start()
         wait_for(stack, metrics.exists, "the first look")
@@ -371,6 +376,8 @@ def test_a_watch_tells_damage_once_and_goes_on(stack: Stack, tmp_path: Path) -> 
         wait_for(stack, lambda: lost in metrics.read_text(), "the finding")
         stop.set()
         watching.join()
+        assert live.health.why_not_ready() == []
+        assert live.store.value("millstream_audit_findings", kind="lost") == 1
         assert found(reports[0])[("lost", "v_watch.events")] == (450,)
         assert reports[0].verdict.exit_code == 1
         reader = Reader(Registry(stack.registry).schema)

@@ -13,6 +13,7 @@ import pytest
 from confluent_kafka import Producer
 
 import consumers.redrive
+from consumers.instruments import Live, installed
 from consumers.letters import Filed, Marks, Wanted, read_letters, read_marks
 from consumers.redrive import Account, Queue, run_redrive
 from consumers.registry import Registry
@@ -31,6 +32,8 @@ from millstream.letters import (
     replay_of,
     to_headers,
 )
+from millstream.metrics.health import Health
+from millstream.metrics.store import Store
 from millstream.settings import KafkaSettings, RegistrySettings, ScorerSettings
 from millstream.stream import Stream
 from ops.kafka.embedded import EmbeddedBroker
@@ -232,7 +235,13 @@ def test_only_letters_that_would_succeed_are_published(
     assert committed_records(kafka.bootstrap, stream.topic("events")) == []
     assert committed_records(kafka.bootstrap, stream.topic("redrives")) == []
     assert run(Wanted(limit=1)).redriven == 1
-    account = run(Wanted())
+    live = Live(Store("redrive"), Health(lambda: 0.0, 60.0, needs_partitions=False))
+    with installed(live):
+        account = run(Wanted())
+    assert live.health.why_not_ready() == []
+    (reading,) = [r for r in live.store.readings() if "redrive_letters" in r.metric.name]
+    told = {"redriven": 3.0, "refused": 2.0, "already": 1.0, "incomplete": 1.0, "gone": 0.0}
+    assert {result: count for (result,), count in reading.values.items()} == told
     assert (account.redriven, account.refused, account.already) == (3, 2, 1)
     assert {cause: again.count for cause, again in account.again.items()} == {
         ("decode", "truncated"): 1,
