@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from consumers.console.app import PATHS
 from millstream.sql.cookbook import cookbook
@@ -242,6 +242,79 @@ def test_no_page_is_wider_than_the_window(
             )
             wide = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
             assert wide <= 0, path
+
+
+def test_a_word_that_nobody_knows_breaks_no_page(page: Page, shown: Site) -> None:
+    """ "constructor" is a word of every object of JavaScript's; an address may hold anything."""
+    said = page.request.get(shown.url + "/api/incidents").json()
+    said["data"]["incidents"][0] |= {"verdict": "constructor", "status": "__proto__"}
+    page.route("**/api/incidents", lambda route: route.fulfill(json=said))
+    _open(page, shown, "/incidents")
+    expect(page.locator("details.incident")).to_have_count(2)
+    expect(page.locator("details.incident").first).to_contain_text("constructor")
+    for of in ("null", "{}", "[1]", "%5B%5D", "x"):
+        _open(page, shown, f"/letters?of={of}")
+        expect(page.get_by_role("region", name="Causes").locator("tbody tr")).to_have_count(2)
+
+
+def test_a_page_that_cannot_be_drawn_says_so(browser: Browser, shown: Site) -> None:
+    """It is not blamed on the connection, and the next answer is drawn."""
+    page = browser.new_page()
+    try:
+        said = page.request.get(shown.url + "/api/letters").json()
+        answers = [{**said, "data": {"groups": [None]}}]
+        page.route(
+            "**/api/letters",
+            lambda route: route.fulfill(json=answers.pop(0) if answers else said),
+        )
+        _open(page, shown, "/letters")
+        expect(page.locator("#page").get_by_role("alert")).to_contain_text("cannot be drawn")
+        expect(page.locator(".notice")).to_have_count(0)
+        page.get_by_role("link", name="SQL").click()
+        page.go_back()
+        expect(page.get_by_role("region", name="Causes").locator("tbody tr")).to_have_count(2)
+    finally:
+        page.close()
+
+
+def test_an_event_stream_that_is_refused_is_asked_for_again(browser: Browser, shown: Site) -> None:
+    """More and more seldom, and what a person typed stays: the page is not loaded again."""
+    page = browser.new_page()
+    try:
+        refusals = [503, 503]
+
+        def answer(route: Route) -> None:
+            if refusals:
+                route.fulfill(status=refusals.pop(), body="too many browsers look")
+            else:
+                route.continue_()
+
+        page.route("**/api/live", answer)
+        _open(page, shown, "/sql")
+        page.locator("#sql").fill("SELECT 'typed'")
+        expect(page.locator("nav .count")).to_have_text("1 open", timeout=20_000)
+        assert refusals == []
+        expect(page.locator("#sql")).to_have_value("SELECT 'typed'")
+    finally:
+        page.close()
+
+
+def test_a_tab_that_nobody_sees_asks_for_nothing(page: Page, shown: Site) -> None:
+    """Its event stream is closed, and open again when it is looked at."""
+    _open(page, shown, "/")
+    expect(page.locator("nav .count")).to_have_text("1 open")
+    hide = (
+        "hidden => { Object.defineProperty(document, 'hidden', {value: hidden, configurable: true})"
+        "; document.dispatchEvent(new Event('visibilitychange')); }"
+    )
+    for ended in ("requestfailed", "requestfinished"):
+        page.on(ended, lambda request: gone.append(request.url))  # type: ignore[call-overload]
+    gone: list[str] = []
+    page.evaluate(hide, True)
+    page.evaluate("() => new Promise((done) => setTimeout(done, 50))")
+    assert any(url.endswith("/api/live") for url in gone)
+    with page.expect_request("**/api/live"):
+        page.evaluate(hide, False)
 
 
 def test_the_keyboard_is_enough(page: Page, shown: Site) -> None:

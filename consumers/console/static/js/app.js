@@ -14,6 +14,8 @@ import sql from "./pages/sql.js";
 
 const PAGES = [overview, performance, drift, incidents, models, letters, lookup, sql];
 const LATE_MS = 12_000; // a pulse is older than this: say so
+const ANSWER_MS_MAX = 60_000; // a connection that died unnoticed is given up: longer than any query may take
+const AGAIN_MS_MAX = 30_000;
 const by = (id) => document.getElementById(id);
 
 const shell = {
@@ -25,7 +27,7 @@ const shell = {
 const now = () => Date.now() + shell.offset;
 
 async function get(url) {
-  const answer = await fetch(url, { headers: { accept: "application/json" } });
+  const answer = await fetch(url, { headers: { accept: "application/json" }, signal: AbortSignal.timeout(ANSWER_MS_MAX) });
   if (answer.status === 401) {
     location.assign(`/login?next=${encodeURIComponent(location.pathname)}`);
     throw new Error("login");
@@ -84,13 +86,13 @@ async function load() {
     if (shell.context !== own) return;
     shell.unreachable = false;
     shell.envelope = envelope;
-    draw(false);
   } catch (why) {
     if (shell.context === own && why.message !== "login") shell.unreachable = true;
   } finally {
     shell.loading = false;
     if (shell.context !== own) load();
   }
+  if (shell.context === own) draw(false);
   tell();
 }
 
@@ -103,7 +105,12 @@ function draw(forced) {
   const text = JSON.stringify(envelope.data);
   if (text === shell.shown && !forced) return;
   shell.shown = text;
-  redraw(by(page.into || "page"), page.render(envelope.data, shell.context));
+  let drawn;
+  try { drawn = page.render(envelope.data, shell.context); } catch (why) {
+    console.error(why);
+    drawn = h("p", { class: "wrong", role: "alert" }, "This page cannot be drawn: a fault of the console's own. The browser's console says more.");
+  }
+  redraw(by(page.into || "page"), drawn);
   sweep();
 }
 
@@ -161,23 +168,47 @@ function badge(pulse) {
   else link.append(" ", h("span", { class: "count" }, String(open), h("span", { class: "gone" }, " open")));
 }
 
+function heard(event) {
+  shell.pulse = JSON.parse(event.data);
+  shell.heard = Date.now();
+  shell.offset = shell.pulse.now - Date.now();
+  shell.unreachable = false;
+  badge(shell.pulse);
+  if (shell.page.live) shell.page.live(shell.pulse, shell.context);
+  refresh();
+  tell();
+}
+
+// One event stream while the page is seen: a browser has six connections for all of its tabs.
 function listen() {
-  const source = new EventSource("/api/live");
-  source.addEventListener("pulse", (event) => {
-    shell.pulse = JSON.parse(event.data);
-    shell.heard = Date.now();
-    shell.offset = shell.pulse.now - Date.now();
-    shell.unreachable = false;
-    badge(shell.pulse);
-    if (shell.page.live) shell.page.live(shell.pulse, shell.context);
-    refresh();
-    tell();
+  let source = null, timer = null, refused = 0;
+  const late = () => { if (Date.now() - shell.heard > LATE_MS) { shell.unreachable = true; tell(); } };
+  function open() {
+    timer = null;
+    if (source || document.hidden) return;
+    const opened = source = new EventSource("/api/live");
+    opened.addEventListener("pulse", (event) => { refused = 0; heard(event); });
+    opened.onerror = () => {
+      late();
+      if (opened === source && opened.readyState === EventSource.CLOSED) { shut(); again(); } // otherwise the browser tries again by itself
+    };
+  }
+  function shut() { source?.close(); source = null; clearTimeout(timer); timer = null; }
+  // It was answered, with a refusal: there are too many, or the login has ended, of which `get` takes care.
+  function again() {
+    if (document.hidden) return;
+    const wait = Math.min(AGAIN_MS_MAX, 1_000 * 2 ** refused++) * (0.5 + Math.random());
+    timer = setTimeout(() => get("/api/about").then(open, () => { late(); again(); }), wait);
+  }
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden) shut();
+    else { shell.heard = Date.now(); open(); refresh(); }
   });
-  source.onerror = () => { if (Date.now() - shell.heard > LATE_MS) { shell.unreachable = true; tell(); } };
-  // A login that ended closes the stream for good: ask, and be sent to the login page.
+  shell.heard = Date.now();
+  open();
   setInterval(() => {
-    if (source.readyState === EventSource.CLOSED) get("/api/about").then(() => location.reload(), () => { shell.unreachable = true; tell(); });
-    else if (shell.heard && Date.now() - shell.heard > LATE_MS) { shell.unreachable = true; tell(); }
+    if (document.hidden) return;
+    late();
     refresh();
     tell();
   }, 1_000);

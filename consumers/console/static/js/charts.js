@@ -29,6 +29,10 @@ export function chart(label, option, height = 230) {
     paint(one);
     one.resize = new ResizeObserver(() => one.chart && one.chart.resize());
     one.resize.observe(box);
+  }).catch((why) => { // not loaded: the next page tries again; its numbers are in the table
+    if (one.chart) throw why;
+    loading = null;
+    drawn.delete(one);
   });
   box.update = (next) => { one.option = next; if (one.chart) paint(one); };
   return box;

@@ -48,6 +48,9 @@ export function coded(text) {
   return text.split("`").map((part, i) => (i % 2 ? h("code", {}, part) : part));
 }
 
+// What a table of ours says of a word from a record; `other` for every word that it does not have, "constructor" too.
+export function known(table, word, other) { return Object.hasOwn(table, word) ? table[word] : other; }
+
 export function state(kind, ...text) {
   return h("span", { class: `state ${kind}` }, text);
 }

@@ -1,4 +1,4 @@
-import { coded, empty, facts, h, panel, state, table } from "../dom.js";
+import { coded, empty, facts, h, known, panel, state, table } from "../dom.js";
 import { time, words } from "../format.js";
 
 const MEANS = {
@@ -10,10 +10,10 @@ const MEANS = {
 const KIND = { opened: "bad", updated: "bad", resolved: "good" };
 
 function one(i, place, context) {
-  const [means, todo] = MEANS[i.verdict] || ["", ""];
+  const [means, todo] = known(MEANS, i.verdict, ["", ""]);
   const asked = context.params.get("id");
   return h("details", { class: "panel incident", "data-key": `incident ${i.id}`, open: asked ? asked === i.id : i.status !== "resolved" || place === 0 },
-    h("summary", {}, state(KIND[i.status] || "", i.status === "resolved" ? "resolved" : "open"), h("strong", {}, words(i.verdict)),
+    h("summary", {}, state(known(KIND, i.status, ""), i.status === "resolved" ? "resolved" : "open"), h("strong", {}, words(i.verdict)),
       h("span", { class: "muted" }, `since ${time(i.first)} UTC`)),
     h("div", { class: "body" },
       h("p", { class: "prose" }, means, " ", h("span", { class: "muted" }, coded(todo))),

@@ -26,6 +26,7 @@ function letters(context) {
   if (!chosen) return null;
   let parts;
   try { parts = JSON.parse(chosen); } catch { return null; }
+  if (!Array.isArray(parts) || parts.length !== 4) return null;
   const [stage, error, version, schema] = parts;
   if (held.of !== chosen) held = { of: chosen, body: h("div", {}, h("p", { class: "muted" }, "reading them")) };
   const { body } = held;

@@ -66,7 +66,7 @@ function outcome(e) {
 function incidents(e) {
   if (!e.answers.length) return null;
   if (!e.incidents.length) return step("Incident", null, true, h("p", { class: "muted" }, "None was open at its time."));
-  return step("Incident", null, false, e.incidents.map((i) => h("p", {}, h("a", { href: `/incidents?id=${i.id}` }, words(i.verdict)), ` for ${words(i.cause)}, ${i.status === "resolved" ? "resolved" : "open"}, since ${time(i.first)} UTC`)));
+  return step("Incident", null, false, e.incidents.map((i) => h("p", {}, h("a", { href: `/incidents?id=${encodeURIComponent(i.id)}` }, words(i.verdict)), ` for ${words(i.cause)}, ${i.status === "resolved" ? "resolved" : "open"}, since ${time(i.first)} UTC`)));
 }
 
 function render(data) {

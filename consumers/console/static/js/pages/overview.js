@@ -110,7 +110,7 @@ function happened(house, now) {
     { head: "Since", class: "nowrap", cell: (a) => ago(a.started, now) },
   ], house.alarms) : empty("Nothing fires.", "Rules are [[alerts.rules]] of stream.toml; `millstream alerts run` judges them."));
   once("incidents", house.incidents, () => house.incidents.length ? table("Open incidents", [
-    { head: "Verdict", cell: (i) => h("a", { href: `/incidents?id=${i.id}`, "data-key": `open ${i.id}` }, words(i.verdict)) },
+    { head: "Verdict", cell: (i) => h("a", { href: `/incidents?id=${encodeURIComponent(i.id)}`, "data-key": `open ${i.id}` }, words(i.verdict)) },
     { head: "Cause", cell: (i) => words(i.cause) },
     { head: "Features", class: "wide any", cell: (i) => i.features.join(", ") || "–" },
   ], house.incidents) : empty("No incident is open.", "`millstream watch` opens one when inputs break or errors rise."));
