@@ -32,14 +32,17 @@ import numpy as np
 from confluent_kafka import Consumer, TopicPartition
 from faust.types import TP
 
-from consumers.join import produce_labelled, produce_state
+from consumers.instruments import current
+from consumers.join import produce_labelled, produce_state, show
 from consumers.kafka import ask, consumer_config
+from consumers.observed import observed
 from consumers.publishers import AtLeastOnce, Route
 from consumers.registry import Registry, subject_of
 from consumers.topics import require_topics
 from millstream.contracts import contract
 from millstream.errors import InvariantBroken, MillstreamError, OperatorNeeded, SettingsInvalid
 from millstream.matching import Counts, Joined, Matcher
+from millstream.metrics.store import Store
 from millstream.offsets import Partition
 from millstream.records import Records
 from millstream.settings import (
@@ -51,6 +54,7 @@ from millstream.settings import (
 )
 from millstream.stream import Stream
 from streams.changelog import Chunks, changelog_of, create_changelog, delete_state, group_of
+from streams.places import show_places
 from streams.seeking import read_from_places
 
 SESSION_MS_MAX = 10_000
@@ -118,6 +122,7 @@ class FaustJoin:
         self._heard: dict[Partition, float] = {}
         self._looked = 0.0
         self._lost: InvariantBroken | None = None
+        self._seen = current()
         self.counts = Counts()
         self.app = self._make_app()
 
@@ -171,6 +176,8 @@ class FaustJoin:
                         )
                     }
                 )
+            self._seen.assigned()
+            self._seen.up()
         except Exception as why:  # noqa: BLE001
             self._failed(why)
 
@@ -239,6 +246,8 @@ class FaustJoin:
         if now - self._looked >= SILENCE_S:
             self._looked = now
             silent = await self._silent(now)
+            async with self._lock:
+                self._seen.looked(self._show)
         if self._fresh or any(silent) or self._lost:
             await self._step(silent)
 
@@ -281,6 +290,19 @@ class FaustJoin:
             joined.state = self._chunks.to_table(joined.state)
             self._writer.write(joined)
             self.counts.add(joined.counts)
+        taken = [batch for batch in (predictions, outcomes) if batch is not None]
+        if taken:
+            self._seen.took(taken, time.monotonic() - now)
+
+    def _show(self, store: Store) -> None:
+        """What was finished, what is held and what waits, as numbers."""
+        show(store, self.counts, self._matcher.held)
+        at = {
+            (topic, number): offset
+            for number in self._matcher.partitions
+            for topic, offset in zip(self._topics, self._matcher.offsets(number), strict=True)
+        }
+        show_places(store, self.app.consumer, self._topics, at)
 
     async def _silent(self, now: float) -> tuple[set[int], set[int]]:
         """Partitions of each topic that were read to their end a while ago."""
@@ -365,12 +387,12 @@ def main() -> None:
             delete_state(stream, kafka)
         create_changelog(stream, kafka)
         registry = Registry(from_environment(RegistrySettings, os.environ))
-        made = FaustJoin(
-            stream, kafka, registry, from_environment(JoinSettings, os.environ), _leave
-        )
+        settings = from_environment(JoinSettings, os.environ)
+        with observed("join-faust", stream, os.environ, settings.slot):
+            made = FaustJoin(stream, kafka, registry, settings, _leave)
+            faust.Worker(made.app, loglevel="info").execute_from_commandline()
     except MillstreamError as why:
         _leave(why)
-    faust.Worker(made.app, loglevel="info").execute_from_commandline()
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import base64
 import logging
 import os
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
@@ -26,17 +27,22 @@ import numpy as np
 from confluent_kafka import Consumer, TopicPartition
 from faust.types import TP
 
+from consumers.instruments import LOOK_S, current
 from consumers.kafka import ask, consumer_config
+from consumers.observed import observed
 from consumers.registry import Registry, subject_of
 from consumers.topics import kinds_there
+from consumers.watch import Tally, show
 from millstream.contracts import contract
 from millstream.drift.emitted import Emitter
 from millstream.drift.snapshot import load_key, seal, unseal
 from millstream.drift.watch import Findings, Watch, profile_beside
+from millstream.metrics.store import Store
 from millstream.offsets import Partition
 from millstream.records import Records
 from millstream.settings import KafkaSettings, RegistrySettings, WatchSettings, from_environment
 from millstream.stream import Stream
+from streams.places import show_places
 from streams.seeking import read_from_places
 
 KEY_FILE = ".watch.key"
@@ -74,6 +80,9 @@ class FaustWatch:
         )
         self._releases = "releases" in kinds_there(stream, kafka)
         self._sealed: bytes | None = None
+        self._seen = current()
+        self._looked_s = 0.0
+        self.tally = Tally()
         self._forget()
         self._watch = self._begun()
         self.app = self._make_app(kafka, folder)
@@ -141,6 +150,8 @@ class FaustWatch:
             {TP(*lane): offsets.get(lane, 0) for lane in self._watch.partitions}
         )
         self._is_ready = True
+        self._seen.assigned()
+        self._seen.up()
 
     def _newer(self, recovered: bytes) -> bytes:
         """What was recovered, unless what this worker wrote itself is of later: another may have
@@ -174,13 +185,18 @@ class FaustWatch:
 
     async def _round(self) -> None:
         """Feed what came, and make durable what is due."""
-        if not self._is_ready or not self._owns_all():
+        if not self._is_ready:
+            return
+        now = asyncio.get_running_loop().time()
+        if now - self._looked_s >= LOOK_S:
+            self._looked_s = now
+            self._seen.looked(self._show)
+        if not self._owns_all():
             return
         most = self._settings.batch_records_max
         current = self.app.consumer.is_current
         self._fresh = [event for event in self._fresh if current(event.message)]
         fresh, self._fresh = self._fresh[:most], self._fresh[most:]
-        now = asyncio.get_running_loop().time()
         self._feed(fresh, now, await self._silent(now))
         self._unacked += fresh
         if self._unacked and (now >= self._due_s or self._found.incidents):
@@ -220,9 +236,20 @@ class FaustWatch:
         for (topic, _), mine in sorted(lanes.items()):
             by_topic.setdefault(topic, []).extend(mine)
         batches = [_records(topic, mine) for topic, mine in by_topic.items()]
+        began = time.monotonic()
         found = self._watch.take(batches, silent, settled=True)  # silent for SILENCE_S
         self._found.drift += found.drift
         self._found.incidents += found.incidents
+        if batches:
+            self._seen.took(batches, time.monotonic() - began)
+
+    def _show(self, store: Store) -> None:
+        """What was finished, what is open, what is held and what waits, as numbers."""
+        show(store, self.tally, self._watch)
+        owned = {(tp.topic, tp.partition) for tp in self.app.consumer.assignment()}
+        ends = self._watch.read_to()
+        at = {lane: ends.get(lane, 0) for lane in self._watch.partitions if lane in owned}
+        show_places(store, self.app.consumer, self._watch.topics, at)
 
     async def _commit(self) -> None:
         """What was found, then the state, each delivered; then the acknowledgements."""
@@ -242,6 +269,7 @@ class FaustWatch:
         text = base64.b64encode(sealed).decode("ascii")
         await self._table.send_changelog(None, STATE, text)
         self._sealed = sealed
+        self.tally.add(found.drift, len(found.incidents))
         left = []
         for event in self._unacked:
             message = event.message
@@ -278,14 +306,15 @@ def _records(topic: str, found: list[Any]) -> Records:
 def main() -> None:
     """The command line: settings come from the environment, as for `millstream watch`."""
     stream = Stream.load(Path(sys.argv[1]))
-    made = FaustWatch(
-        stream,
-        from_environment(KafkaSettings, os.environ),
-        Registry(from_environment(RegistrySettings, os.environ)),
-        from_environment(WatchSettings, os.environ),
-        stream.beside(".faust"),
-    )
-    faust.Worker(made.app, loglevel="info").execute_from_commandline()
+    with observed("watch-faust", stream, os.environ):
+        made = FaustWatch(
+            stream,
+            from_environment(KafkaSettings, os.environ),
+            Registry(from_environment(RegistrySettings, os.environ)),
+            from_environment(WatchSettings, os.environ),
+            stream.beside(".faust"),
+        )
+        faust.Worker(made.app, loglevel="info").execute_from_commandline()
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from ops.kafka.broker import Broker
 from ops.process import Child
 from ops.registry.process import EmbeddedRegistry
 from streams.changelog import changelog_of, group_of
+from tests.consumers.test_observed import samples, target
 from tests.crash.audit import committed
 from tests.crash.joins import JoinBed
 from tests.crash.test_join import wait_until_dead
@@ -46,15 +47,31 @@ def acknowledged(bed: JoinBed) -> int:
 def test_killed_between_any_two_steps_nothing_lacks_and_only_ids_repeat(bed: JoinBed) -> None:
     """Killed with labelled records out and their state not, and with both out and nothing
     acknowledged; every record is to the byte what `millstream join` writes, and what was aborted is
-    not joined."""
+    not joined. The last worker says so to whoever asks for its numbers."""
     bed.publish(1_200)
     wait_until_dead(faust_join(bed, "first", MILLSTREAM_CRASH_AFTER="join-faust:2:3"))
     wait_until_dead(faust_join(bed, "second", MILLSTREAM_CRASH_AFTER="join-faust:3:2"))
-    faust_join(bed, "third")
+    targets = bed.folder / "targets"
+    seen = {"MILLSTREAM_METRICS_PORT": "0", "MILLSTREAM_METRICS_TARGETS": str(targets)}
+    third = faust_join(bed, "third", **seen)
     bed.wait_for_all()
     bed.end()
     bed.wait_for_all()
     bed.assert_by_id()
+    bed.wait_for(lambda: _shown(targets)["millstream_join_held",] == 0, "a look behind the end")
+    shown = _shown(targets)
+    assert shown["millstream_ready",] == 1
+    assert shown["millstream_partitions_assigned", "predictions"] == 2
+    assert shown["millstream_partitions_assigned", "outcomes"] == 2
+    assert shown["millstream_join_records_total", "labelled"] > 0
+    assert shown["millstream_records_consumed_total", "predictions"] > 0
+    assert shown["millstream_batches_total",] == shown["millstream_batch_seconds_count",] > 0
+    third.stop()
+    assert list(targets.iterdir()) == [], "it left, and says yet where it was"
+
+
+def _shown(targets: Path) -> dict[tuple[str, ...], float]:
+    return samples(f"{target(targets)}/metrics")
 
 
 def test_a_changelog_that_lost_records_is_told_and_made_anew_when_asked(bed: JoinBed) -> None:

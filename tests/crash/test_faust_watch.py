@@ -18,6 +18,7 @@ from ops.kafka.broker import Broker
 from ops.process import Child
 from ops.registry.process import EmbeddedRegistry
 from streams.watch import STATE, changelog_of, group_of
+from tests.consumers.test_observed import samples, target
 from tests.crash.test_watch import expected, found, more_than, prepared, wait_for_drift
 from tests.millstream.drift.watchlogs import Logs
 
@@ -32,10 +33,11 @@ class Workers:
         self._environment = environment
         self._children: list[Child] = []
 
-    def start(self, name: str, records: int = 1_000) -> Child:
+    def start(self, name: str, records: int = 1_000, **more: str) -> Child:
         """Another one, which takes so many records five times a second."""
         argv = [sys.executable, "-m", "streams.watch", str(self.logs.stream.path)]
-        environment = self._environment | {"MILLSTREAM_WATCH_BATCH_RECORDS_MAX": str(records)}
+        most = {"MILLSTREAM_WATCH_BATCH_RECORDS_MAX": str(records)}
+        environment = self._environment | most | more
         child = Child(name, argv, log=self._folder / f"{name}.log", env=environment)
         self._children.append(child)
         return child
@@ -60,20 +62,26 @@ def workers(
 
 
 def test_a_second_worker_changes_nothing_and_goes_on_where_the_first_was_killed(
-    kafka: Broker, workers: Workers
+    kafka: Broker, workers: Workers, tmp_path: Path
 ) -> None:
     """While two have a part of the partitions each, both wait and one says so; killed, the first
     leaves its state to the other: all that an unbroken run says is there, and nothing else."""
-    stream = workers.logs.stream
+    stream, folder = workers.logs.stream, str(tmp_path / "targets")
     drift, incidents = expected(workers.logs)
     left = workers.start("left", 300)
     wait_for_drift(kafka, stream.name, left, lambda there: more_than(3, there))
-    right = workers.start("right")
+    right = workers.start("right", MILLSTREAM_METRICS_PORT="0", MILLSTREAM_METRICS_TARGETS=folder)
     right.wait_until(lambda: _waits(left) or _waits(right), timeout_s=60)
     left.kill()
     wait_for_drift(kafka, stream.name, right, lambda there: set(there) >= set(drift))
     assert sorted(set(found(kafka.bootstrap, f"{stream.name}.drift"))) == drift
     assert sorted(set(found(kafka.bootstrap, f"{stream.name}.incidents"))) == incidents
+    shown = samples(f"{target(Path(folder))}/metrics")
+    assert shown["millstream_ready",] == 1
+    assigned = [n for key, n in shown.items() if key[0] == "millstream_partitions_assigned"]
+    assert sum(assigned) == len(workers.logs.lanes)
+    assert shown["millstream_watch_commits_total",] > 0
+    assert shown["millstream_batches_total",] > 0
 
 
 def _waits(worker: Child) -> bool:
