@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,17 +11,17 @@ import numpy as np
 import onnxruntime as ort
 
 from millstream.columnar import FRAME_BYTES, Encoder, frame, make_decoder
-from millstream.errors import DependencyUnavailable
 from millstream.models.bundle import Bundle
 from millstream.models.session import Session
 from ops.bench.arena import Arena, Course
-from ops.bench.contenders import EXACTLY, millstream_start, model_ports
+from ops.bench.clocked import clocked
+from ops.bench.contenders import model_ports
 from ops.bench.data import SUBJECTS, chunk, event_schema, matrix
-from ops.process import Child
 
 ROWS = (1, 1_000, 20_000)
 LIMIT_S = 0.5
 STAGED_S_MAX = 90.0
+SETTLE_S = 0.3
 IDLE_STEPS = {"consume"}
 """Steps that also wait: their wall time is no work."""
 
@@ -51,23 +49,7 @@ def stages(arena: Arena, course: Course, events: int) -> tuple[list[Step], list[
 
     The clocks run from the program's start to its end, so start-up of the loop is in them.
     """
-    folder = arena.scratch()
-    arena.ground.forget_group(f"{course.stream}-scorer")
-    arena.ground.create(course.predictions)
-    start = millstream_start(course.folder, EXACTLY, 0, folder / "ready")
-    report = folder / "report.json"
-    argv = [sys.executable, "-m", "ops.bench.staged", str(report), *start[3:]]
-    child = Child("staged scorer", argv, log=folder / "log", env=arena.ground.environment())
-    deadline = time.monotonic() + STAGED_S_MAX
-    try:
-        while arena.ground.committed(course.predictions) < events:
-            if not child.alive() or time.monotonic() > deadline:
-                raise DependencyUnavailable("staged scorer", f"did not finish\n{child.tail(8)}")
-            time.sleep(0.1)
-        time.sleep(0.3)
-    finally:
-        child.stop(timeout_s=20)
-    found: dict[str, Any] = json.loads(report.read_text("utf-8"))
+    found = clocked(arena, course, events, "ops.bench.staged", STAGED_S_MAX, SETTLE_S)
     steps = [
         Step(
             name, wall / events / 1000, found["cpu_ns"][name] / events / 1000, found["calls"][name]

@@ -23,12 +23,10 @@ from typing import Any, Final
 
 from consumers.instruments import Metered
 from millstream.cli import main
-from millstream.errors import DependencyUnavailable
 from millstream.records import Records
 from ops.bench.arena import Arena, Course
-from ops.bench.contenders import EXACTLY, millstream_start
+from ops.bench.clocked import clocked
 from ops.bench.staged import Clocks
-from ops.process import Child
 
 SCORER: Final = "scorer"
 """What the instruments have around them, and leave out of their own time."""
@@ -50,6 +48,8 @@ OTHERS: Final = (
 )
 """Of threads beside it."""
 SECONDS_MAX: Final = 120.0
+SETTLE_S: Final = 1.5
+"""Until the last spans are sent."""
 
 
 class Medians(Clocks):
@@ -109,23 +109,7 @@ def watched(arena: Arena, course: Course, events: int, mode: str) -> Own:
 
     Raises DependencyUnavailable where it does not end.
     """
-    folder = arena.scratch()
-    arena.ground.forget_group(f"{course.stream}-scorer")
-    arena.ground.create(course.predictions)
-    start = millstream_start(course.folder, EXACTLY, 0, folder / "ready")
-    report = folder / "report.json"
-    argv = [sys.executable, "-m", "ops.bench.watched", str(report), *start[3:]]
-    child = Child("watched scorer", argv, log=folder / "log", env=arena.ground.environment())
-    deadline = time.monotonic() + SECONDS_MAX
-    try:
-        while arena.ground.committed(course.predictions) < events:
-            if not child.alive() or time.monotonic() > deadline:
-                raise DependencyUnavailable("watched scorer", f"did not finish\n{child.tail(8)}")
-            time.sleep(0.1)
-        time.sleep(1.5)  # the last spans are sent
-    finally:
-        child.stop(timeout_s=20)
-    found: dict[str, Any] = json.loads(report.read_text("utf-8"))
+    found = clocked(arena, course, events, "ops.bench.watched", SECONDS_MAX, SETTLE_S)
     places = tuple(
         Place(name, cpu / events / 1000, found["calls"][name])
         for name, cpu in found["cpu_ns"].items()
