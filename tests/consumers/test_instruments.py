@@ -20,19 +20,10 @@ from millstream.metrics.store import Store
 from millstream.offsets import Partition
 from millstream.settings import KafkaSettings
 from ops.kafka.embedded import EmbeddedBroker
+from tests.clock import Clock
 from tests.consumers.taker import Taken, Taker, once_and_in_order, publish, taker_of
 
 COUNTS = [400, 250, 30]
-
-
-class Clock:
-    """Seconds that pass when told."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

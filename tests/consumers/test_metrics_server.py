@@ -20,19 +20,10 @@ from millstream.metrics.health import Health
 from millstream.metrics.store import Store
 from millstream.metrics.vocabulary import CONSTANT, VOCABULARY, of_program
 from millstream.settings import MetricsSettings
+from tests.clock import Clock
 from tests.consumers.receivers import wait_for
 
 LABELS = {"stream": "loans", "program": "scorer", "slot": "0"}
-
-
-class Clock:
-    """Seconds that pass when told."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

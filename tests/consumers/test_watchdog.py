@@ -10,16 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from consumers.watchdog import EXIT_CODE, Watchdog
-
-
-class Clock:
-    """Seconds that pass when told."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.clock import Clock
 
 
 class Left:

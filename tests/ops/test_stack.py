@@ -11,17 +11,8 @@ import pytest
 from millstream.stream import Stream
 from ops.process import Child
 from ops.stack import RESTART_S_MIN, Parts, Running, Stack
+from tests.clock import Clock
 from tests.streams import LOANS
-
-
-class Clock:
-    """Seconds that pass when told."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

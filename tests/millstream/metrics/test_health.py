@@ -8,16 +8,7 @@ import pytest
 
 from millstream.metrics import health as module
 from millstream.metrics.health import Health
-
-
-class Clock:
-    """Seconds that pass when told."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.clock import Clock
 
 
 @pytest.fixture
