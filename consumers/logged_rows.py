@@ -20,6 +20,7 @@ from consumers.training_rows import (
     features_of,
     in_us,
     ints,
+    marks_of,
     ranges_of,
     require_features,
     up_to,
@@ -48,7 +49,7 @@ def read_logged(stream: Stream, warehouse: Warehouse, own: Bundle, wanted: Wante
     """
     require_tables(warehouse, stream)
     require_features(stream)
-    text = _query(stream, own, _bounds(stream, warehouse), wanted)
+    text = _query(stream, own, marks_of(warehouse, stream, "predictions"), wanted)
     table = warehouse.table(text)
     if not table.num_rows:
         raise CannotTrain(
@@ -73,14 +74,6 @@ def read_logged(stream: Stream, warehouse: Warehouse, own: Bundle, wanted: Wante
             query=Query(text=text, result_hash=f"sha256:{found}", rows=len(rows)),
         ),
     )
-
-
-def _bounds(stream: Stream, warehouse: Warehouse) -> dict[int, int]:
-    marks = warehouse.query(
-        f"SELECT kafka_partition, max(kafka_offset) FROM {stream.name}.predictions "
-        "WHERE kafka_unreadable = '' GROUP BY kafka_partition ORDER BY kafka_partition"
-    )
-    return {int(partition): int(offset) for partition, offset in marks}
 
 
 def _query(stream: Stream, own: Bundle, bounds: dict[int, int], wanted: Wanted) -> str:

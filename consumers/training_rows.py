@@ -74,7 +74,7 @@ def read(
     """
     require_tables(warehouse, stream)
     require_features(stream)
-    bounds = _bounds(stream, warehouse)
+    bounds = marks_of(warehouse, stream, "labelled")
     if not bounds:
         raise CannotTrain(
             f"ClickHouse has no labelled rows of {stream.name}",
@@ -95,7 +95,7 @@ def read_newer(
 ) -> tuple[Rows | None, dict[int, int]]:
     """The newest `rows_max` rows whose label, or its correction, lies behind these offsets, and the
     offsets that were looked up to. task: of all rows. Raises DependencyUnavailable."""
-    bounds = _bounds(stream, warehouse)
+    bounds = marks_of(warehouse, stream, "labelled")
     if bounds == behind:
         return None, bounds
     text = _query(stream, bounds, (None, None), rows_max, behind)
@@ -173,9 +173,10 @@ def require_own_query(stream: Stream, text: str) -> None:
     )
 
 
-def _bounds(stream: Stream, warehouse: Warehouse) -> dict[int, int]:
+def marks_of(warehouse: Warehouse, stream: Stream, table: str) -> dict[int, int]:
+    """Partition -> the highest offset among the table's readable rows."""
     marks = warehouse.query(
-        f"SELECT kafka_partition, max(kafka_offset) FROM {stream.name}.labelled "
+        f"SELECT kafka_partition, max(kafka_offset) FROM {stream.name}.{table} "
         "WHERE kafka_unreadable = '' GROUP BY kafka_partition ORDER BY kafka_partition"
     )
     return {int(partition): int(offset) for partition, offset in marks}
