@@ -308,7 +308,7 @@ def test_a_tab_that_nobody_sees_asks_for_nothing(page: Page, shown: Site) -> Non
         "; document.dispatchEvent(new Event('visibilitychange')); }"
     )
     for ended in ("requestfailed", "requestfinished"):
-        page.on(ended, lambda request: gone.append(request.url))  # type: ignore[call-overload]
+        page.on(ended, lambda request: gone.append(request.url))
     gone: list[str] = []
     page.evaluate(hide, True)
     page.evaluate("() => new Promise((done) => setTimeout(done, 50))")
