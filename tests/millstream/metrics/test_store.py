@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from millstream.metrics import store as module
-from millstream.metrics.store import DROPPED, SERIES_MAX, Store
+from millstream.metrics.store import DROPPED, SERIES_MAX, Key, Store
 from millstream.metrics.vocabulary import RUNNING, VOCABULARY, Kind
 
 
@@ -107,7 +107,7 @@ def test_too_many_series_are_dropped_and_counted(store: Store) -> None:
 
 def test_series_that_a_gauge_has_too_many_of_are_counted(store: Store) -> None:
     """Those that are shown and those that are not, at each look."""
-    lags = {("events", str(number)): 1.0 for number in range(SERIES_MAX + 3)}
+    lags: dict[Key, float] = {("events", str(number)): 1.0 for number in range(SERIES_MAX + 3)}
     for _ in range(2):
         store.only("millstream_lag_records", lags)
     values = {r.metric.name: r.values for r in store.readings()}
