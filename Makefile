@@ -38,7 +38,7 @@ broker: $(READY)
 # Brokers, networks, disks and ClickHouse that fail, and rebalances: a quarter of an hour, in which
 # docs/FAULTS.md is proven.
 faults: $(READY)
-	$(BIN)/pytest -q -m fault
+	$(BIN)/pytest -q -o faulthandler_timeout=1450 -m fault
 
 bench: $(READY)
 	$(BIN)/python -m ops.bench $(ARGS)
