@@ -33,7 +33,7 @@ unit: $(READY)
 
 # Real Apache Kafka and Apicurio, fetched by Maven; real processes that are killed; a minute's soak.
 broker: $(READY)
-	$(PYTEST) -m "(broker or registry or crash) and not fault"
+	$(PYTEST) -o faulthandler_timeout=1450 -m "(broker or registry or crash) and not fault"
 
 # Brokers, networks, disks and ClickHouse that fail, and rebalances: a quarter of an hour, in which
 # docs/FAULTS.md is proven.
