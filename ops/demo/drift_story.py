@@ -44,8 +44,8 @@ from ops.stack import Parts, Stack
 EVENTS_MAX, CHANGE_AT = 80_000, 8_000
 RATE = 500.0
 AFTERWARDS = 4_000
-"""Events labelled under new models before the story ends, at least: the first may have been fitted on
-few rows, and is followed by one of more."""
+"""Events labelled under new models before the story ends, at least: the first may have been fitted
+on few rows, and is followed by one of more."""
 LOSS_MAX = 0.05
 """The accuracy that the new model may lack of what it was before the change."""
 ENDING = 0.01
