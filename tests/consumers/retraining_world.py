@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +24,7 @@ from consumers.retraining_log import Journal
 from consumers.retraining_models import Parts
 from consumers.retraining_steps import StreamSteps
 from consumers.warehouse import Warehouse, migrate
+from millstream.contracts import topic_table
 from millstream.models.bundle import Bundle
 from millstream.models.card import Feature, Window
 from millstream.models.package import About, make_bundle
@@ -35,6 +36,8 @@ from millstream.retraining.stages import Attempt, Stage
 from millstream.retraining.triggers import Triggers
 from millstream.settings import KafkaSettings, RegistrySettings, WarehouseSettings
 from millstream.stream import Stream
+from ops.kafka.embedded import EmbeddedBroker
+from ops.registry.process import EmbeddedRegistry
 from tests.consumers.answers import SECOND_US, START_US, Made, label
 from tests.consumers.contests import shadow, switch
 from tests.consumers.warehouses import stream_in
@@ -253,3 +256,28 @@ class World:
         finally:
             steps.close()
             journal.close()
+
+
+@contextmanager
+def worlds(
+    folder: Path,
+    server: WarehouseSettings,
+    broker: EmbeddedBroker,
+    registry: EmbeddedRegistry,
+) -> Iterator[Callable[..., World]]:
+    """Makes worlds of a table and more on the embedded broker, and closes them."""
+    kafka = KafkaSettings(bootstrap=broker.bootstrap, embedded=True)
+
+    def create(stream: Stream) -> None:
+        for topic in topic_table().values():
+            broker.create_topic(topic.name(stream.name), 1)
+
+    with ExitStack() as exits:
+
+        def made(table: str, **more: Any) -> World:
+            settings = RegistrySettings(url=registry.url)
+            world = World(folder, server, kafka, settings, create, table, **more)
+            exits.callback(world.close)
+            return world
+
+        yield made

@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import lightgbm
 import numpy as np
@@ -23,7 +22,6 @@ from consumers.retrainer import Ended
 from consumers.retraining import run_retrainer
 from millstream.alerts.wire import Reader
 from millstream.cli.repro import repro
-from millstream.contracts import topic_table
 from millstream.models.bundle import Bundle
 from millstream.models.card import Feature
 from millstream.models.package import About, make_bundle
@@ -31,12 +29,11 @@ from millstream.models.passport import require_passport
 from millstream.releases.decide import Wanted
 from millstream.retraining.stages import Attempt, Outcome, Stage, Trigger
 from millstream.retraining.triggers import Fired
-from millstream.settings import KafkaSettings, RegistrySettings, WarehouseSettings
-from millstream.stream import Stream
+from millstream.settings import WarehouseSettings
 from ops.kafka.embedded import EmbeddedBroker
 from ops.registry.process import EmbeddedRegistry
 from tests.consumers.answers import SECOND_US, START_US
-from tests.consumers.retraining_world import ALONE, BESIDE, CHANGE, Clock, Hand, World
+from tests.consumers.retraining_world import ALONE, BESIDE, CHANGE, Clock, Hand, World, worlds
 from tests.consumers.warehouses import PASSWORD
 
 Make = Callable[..., World]
@@ -51,21 +48,8 @@ def make(
     embedded_registry: EmbeddedRegistry,
 ) -> Iterator[Make]:
     """Worlds whose rule changes at CHANGE, on the embedded broker."""
-    worlds = []
-
-    def create(stream: Stream) -> None:
-        for topic in topic_table().values():
-            embedded.create_topic(topic.name(stream.name), 1)
-
-    def made(table: str, **more: Any) -> World:
-        kafka = KafkaSettings(bootstrap=embedded.bootstrap, embedded=True)
-        registry = RegistrySettings(url=embedded_registry.url)
-        worlds.append(World(tmp_path, served, kafka, registry, create, table, **more))
-        return worlds[-1]
-
-    yield made
-    for world in worlds:
-        world.close()
+    with worlds(tmp_path, served, embedded, embedded_registry) as made:
+        yield made
 
 
 def retrain(

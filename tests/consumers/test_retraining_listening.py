@@ -11,16 +11,14 @@ pytest.importorskip("lightgbm", reason="install the extra train")
 
 from consumers.model_registry import open_registry
 from consumers.releasing import release
-from millstream.contracts import topic_table
 from millstream.releases.decide import Wanted
 from millstream.retraining.stages import Attempt, Outcome, Trigger
 from millstream.retraining.triggers import Fired
-from millstream.settings import KafkaSettings, RegistrySettings, WarehouseSettings
-from millstream.stream import Stream
+from millstream.settings import WarehouseSettings
 from ops.kafka.embedded import EmbeddedBroker
 from ops.registry.process import EmbeddedRegistry
 from tests.consumers.answers import SECOND_US, START_US
-from tests.consumers.retraining_world import ALONE, CHANGE, Clock, Hand, World
+from tests.consumers.retraining_world import ALONE, CHANGE, Clock, Hand, World, worlds
 
 Make = Callable[[str], World]
 MANUAL = Fired(Trigger.MANUAL, "a test")
@@ -36,21 +34,8 @@ def make(
     embedded_registry: EmbeddedRegistry,
 ) -> Iterator[Make]:
     """Worlds whose rule changes at CHANGE, on the embedded broker."""
-    worlds = []
-
-    def create(stream: Stream) -> None:
-        for topic in topic_table().values():
-            embedded.create_topic(topic.name(stream.name), 1)
-
-    def made(table: str) -> World:
-        kafka = KafkaSettings(bootstrap=embedded.bootstrap, embedded=True)
-        registry = RegistrySettings(url=embedded_registry.url)
-        worlds.append(World(tmp_path, served, kafka, registry, create, table))
-        return worlds[-1]
-
-    yield made
-    for world in worlds:
-        world.close()
+    with worlds(tmp_path, served, embedded, embedded_registry) as made:
+        yield made
 
 
 def over(hand: Hand, outcome: Outcome = Outcome.KEPT) -> Attempt:
