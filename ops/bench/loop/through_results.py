@@ -128,8 +128,10 @@ def _how(pieces: Sequence[Piece]) -> Iterator[str]:
         + "."
     )
     if any(not piece.setting.rate for piece in pieces):
+        steps = sorted({piece.setting.step for piece in pieces if not piece.setting.rate})
         yield (
-            "**Standing**: the policy counts labels, a retraining takes seconds; so nothing is "
+            f"**Standing**: {' or '.join(map(str, steps))} events are sent at a time, one model "
+            "answers them; the policy counts labels, a retraining takes seconds; so nothing is "
             "published while the retrainer is at a stage that computes, or has a reason and has "
             "not begun, and behind a decision single events are sent until the scorer has "
             "switched. **N a second**: nothing waits for anything; what a retraining takes is "
