@@ -55,6 +55,9 @@ LONG_BLOCK: Final = 96
 """Rows that count as one observation under dependence. A multiple of BLOCK."""
 BLOCK_STAKES: Final = (0.15, 0.3, 0.6, 1.2)
 """Bets on one long block, in its usual size (root mean square of those before)."""
+QUIET: Final = 1e-3
+"""While long blocks are usually no larger, nothing is bet on one: too few rows were told apart to say
+what is usual, and whatever came next would be so many times that size that no wealth outlived it."""
 TINY: Final = 1e-12
 
 
@@ -185,7 +188,8 @@ class Trace:
         squares = np.cumsum(sums * sums)
         usual = np.sqrt(squares / np.arange(1, count + 1))
         scaled = np.zeros(count)  # nothing is bet on the first: its usual size is not known
-        scaled[1:] = sums[1:] / np.maximum(usual[:-1], TINY)
+        known = np.flatnonzero(usual[:-1] > QUIET)
+        scaled[known + 1] = sums[known + 1] / usual[known]
         stakes = np.array(BLOCK_STAKES)[:, None]
         gains = (stakes * scaled - (stakes * scaled) ** 2 / 2).cumsum(axis=1)
         found = np.concatenate(([0.0], _mixed(gains, np.full(len(stakes), -log(len(stakes))))))
