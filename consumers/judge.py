@@ -95,10 +95,11 @@ def read_pairs(
     notes = [f"{name} is not kept in ClickHouse: no slices" for name in wanted if name not in kept]
     bounds = {"one": contest.champion.digest, "two": contest.challenger.digest}
     table = warehouse.table(_pairs(stream, contest, fields, _rows_max(stream)), **bounds)
-    ((refused,),) = warehouse.query(_refused(stream, contest), two=contest.challenger.digest)
+    found = warehouse.query(_alone(stream, contest), two=contest.challenger.digest)
+    refused, scored = (int(each) for each in found[0])
     parts = field_parts(stream, table, fields)
     if not table.num_rows:
-        return Pairs(_none(cards[0]), _none(cards[0]), int(refused)), tuple(notes)
+        return Pairs(_none(cards[0]), _none(cards[0]), refused, scored), tuple(notes)
     sides: list[Answers] = []
     for number, model in enumerate((contest.champion, contest.challenger)):
         made, said = version_answers(stream, _side(table, number, model), cards, parts)
@@ -109,7 +110,7 @@ def read_pairs(
             )
         sides.append(made)
         notes += [note for note in said if note not in notes]
-    return Pairs(sides[0], sides[1], int(refused)), tuple(notes)
+    return Pairs(sides[0], sides[1], refused, scored), tuple(notes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +157,7 @@ class Judge:
             before, then, read_at, decision = self._last
             grown = known.pairs - then.pairs >= max(BLOCK, then.pairs // GROWTH)
             is_full = min(known.pairs, then.pairs) >= _rows_max(self._stream)
-            stale = known != then and now - read_at >= STALE_S
+            stale = known != then and not 0 <= now - read_at < STALE_S  # or the clock was put back
             if before == contest and not (grown and not is_full) and not stale:
                 return decision
         decision = decide(self._stream, self._warehouse, cards, contest)
@@ -342,13 +343,16 @@ def _pairs(stream: Stream, contest: Contest, fields: Sequence[str], rows_max: in
     )
 
 
-def _refused(stream: Stream, contest: Contest) -> str:
-    """How many events only the second model refused."""
+def _alone(stream: Stream, contest: Contest) -> str:
+    """How many events only the second model refused, and how many it scored, labelled or not."""
     where = _within(contest, "source_partition", "source_offset")
+    scored = _answers(stream, where, f"{PLACE}, toString(model_digest) AS digest")
     return (
-        f"SELECT count(DISTINCT {PLACE}) FROM {stream.name}.shadows WHERE kafka_unreadable = '' "
-        f"AND refused != '' AND model_digest = {{two:String}} AND {where} AND ({PLACE}) IN "
-        f"(SELECT {PLACE} FROM {stream.name}.predictions WHERE kafka_unreadable = '' AND {where})"
+        f"SELECT (SELECT count(DISTINCT {PLACE}) FROM {stream.name}.shadows WHERE "
+        f"kafka_unreadable = '' AND refused != '' AND model_digest = {{two:String}} AND {where} "
+        f"AND ({PLACE}) IN (SELECT {PLACE} FROM {stream.name}.predictions WHERE "
+        f"kafka_unreadable = '' AND {where})), "
+        f"(SELECT count(DISTINCT {PLACE}) FROM ({scored}) WHERE digest = {{two:String}})"
     )
 
 

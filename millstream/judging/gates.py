@@ -76,8 +76,9 @@ def measured(answers: Answers, terms: Terms) -> Measures:
 
 
 def scored(pairs: Pairs) -> Gate:
-    """The challenger scores what the champion does: what it refuses would be a dead letter."""
-    share = pairs.refused / max(pairs.refused + len(pairs), 1)
+    """The challenger scores what the champion does: what it refuses would be a dead letter. Events
+    whose labels are still to come count on both sides."""
+    share = pairs.refused / max(pairs.refused + max(pairs.scored, len(pairs)), 1)
     return Gate(
         "answers",
         f"{pairs.refused:,} events refused that the champion scores",

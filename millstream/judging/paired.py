@@ -56,8 +56,9 @@ LONG_BLOCK: Final = 96
 BLOCK_STAKES: Final = (0.15, 0.3, 0.6, 1.2)
 """Bets on one long block, in its usual size (root mean square of those before)."""
 QUIET: Final = 1e-3
-"""While long blocks are usually no larger, nothing is bet on one: too few rows were told apart to say
-what is usual, and whatever came next would be so many times that size that no wealth outlived it."""
+"""While long blocks are usually no larger, nothing is bet on one: models that said the same so far
+tell of no usual size, and what comes next would be so many times it that no wealth outlives that.
+"""
 TINY: Final = 1e-12
 
 

@@ -25,12 +25,14 @@ class Pairs:
     """Both models' answers to the same labelled events, row by row, in the order in which their
     first labels became known: so that later rows only come behind.
 
-    refused: events that only the challenger could not score; they are not among the rows.
+    refused: events that only the challenger could not score; they are not among the rows. scored:
+    those that it could, labelled or not, however many of them are rows.
     """
 
     champion: Answers
     challenger: Answers
     refused: int = 0
+    scored: int = 0
 
     def __post_init__(self) -> None:
         assert len(self.champion) == len(self.challenger), (

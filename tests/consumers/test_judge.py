@@ -134,7 +134,7 @@ def test_both_answers_meet_their_newest_label(warehouse: Warehouse, stream: Stre
         assert side.truth.tolist() == truth[kept].tolist()
         np.testing.assert_allclose(side.raw[:, 1], chances[kept])
         assert side.slices["region"].tolist() == [made.region[i] for i in kept]
-    assert (pairs.refused, notes) == (1, ())
+    assert (pairs.refused, pairs.scored, notes) == (1, 79, ())
     assert (pairs.challenger.scored_us - pairs.champion.scored_us).tolist() == [1_000] * 59
 
 

@@ -104,6 +104,9 @@ def test_what_only_the_challenger_refuses_fails() -> None:
     assert gates.scored(made).passed
     assert gates.scored(replace(made, refused=1)).passed
     assert not gates.scored(replace(made, refused=2)).passed
+    # 40 in 100,000, of which a thousand have labels so far
+    assert gates.scored(replace(made, refused=40, scored=99_960)).passed
+    assert not gates.scored(replace(made, refused=101, scored=99_899)).passed
 
 
 def test_quality_tells_where_it_was_proven() -> None:
