@@ -49,7 +49,8 @@ def read_logged(stream: Stream, warehouse: Warehouse, own: Bundle, wanted: Wante
     """
     require_tables(warehouse, stream)
     require_features(stream)
-    text = _query(stream, own, marks_of(warehouse, stream, "predictions"), wanted)
+    said, events = (marks_of(warehouse, stream, table) for table in ("predictions", "events"))
+    text = _query(stream, own, (said, events), wanted)
     table = warehouse.table(text)
     if not table.num_rows:
         raise CannotTrain(
@@ -76,10 +77,13 @@ def read_logged(stream: Stream, warehouse: Warehouse, own: Bundle, wanted: Wante
     )
 
 
-def _query(stream: Stream, own: Bundle, bounds: dict[int, int], wanted: Wanted) -> str:
-    """All that decides which rows are taken is in this text."""
+def _query(
+    stream: Stream, own: Bundle, bounds: tuple[dict[int, int], dict[int, int]], wanted: Wanted
+) -> str:
+    """All that decides which rows are taken is in this text. bounds: of predictions, of events."""
     name, time = stream.name, f"toUnixTimestamp64Micro({happened_column(stream)})"
     fields, shown = feature_fields(stream)
+    there = f"AND {up_to(bounds[1])} " if bounds[1] else ""
     since, until = in_us(wanted.since), in_us(wanted.until)
     within = f" AND {time} >= {since}" if since is not None else ""
     within += f" AND {time} < {until}" if until is not None else ""
@@ -89,7 +93,7 @@ def _query(stream: Stream, own: Bundle, bounds: dict[int, int], wanted: Wanted) 
         f"event_id AS id, {time} AS happened, CAST(label, 'Nullable(String)') AS label, scores "
         f"FROM {name}.predictions WHERE kafka_unreadable = '' AND model_digest = '{own.digest}' "
         f"AND model_version = '{own.version}' AND answered_by IN {ANSWERED_BY} "
-        f"AND {up_to(bounds)}{within} "
+        f"AND {up_to(bounds[0])}{within} "
         f"ORDER BY {PLACE}, predicted_partition, predicted_offset LIMIT 1 BY {PLACE}) "
         f"ORDER BY happened DESC, {PLACE} LIMIT {wanted.rows_max}) "
         "SELECT s.id AS id, s.happened AS happened, s.label AS label, s.scores AS scores, "
@@ -97,7 +101,7 @@ def _query(stream: Stream, own: Bundle, bounds: dict[int, int], wanted: Wanted) 
         "s.predicted_offset AS predicted_offset, s.source_topic AS source_topic, "
         "s.source_partition AS source_partition, s.source_offset AS source_offset"
         f"{shown} FROM said AS s INNER JOIN (SELECT {EVENT}{fields} FROM {name}.events WHERE "
-        "kafka_unreadable = '' AND (kafka_topic, kafka_partition, kafka_offset) IN "
+        f"kafka_unreadable = '' {there}AND (kafka_topic, kafka_partition, kafka_offset) IN "
         f"(SELECT {PLACE} FROM said)) AS e USING ({PLACE}) "
         "ORDER BY happened, source_topic, source_partition, source_offset"
     )

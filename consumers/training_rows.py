@@ -1,8 +1,9 @@
 """Labelled rows to train on, out of ClickHouse by one query that can be asked again.
 
-The query's text holds its bounds: up to which offsets of `NAME.labelled` it looks, and from when to
-when. So the same text gives the same rows as long as ClickHouse keeps them; a correction that came
-later has a higher offset. Private fields are not in ClickHouse, so no model can be trained on them.
+The query's text holds its bounds: up to which offsets of `NAME.labelled` and `NAME.events` it
+looks, and from when to when. So the same text gives the same rows as long as ClickHouse keeps them:
+a correction that came later has a higher offset, and so has an event that the sink wrote behind its
+label. Private fields are not in ClickHouse, so no model can be trained on them.
 """
 
 from __future__ import annotations
@@ -31,10 +32,14 @@ ROWS_MAX: Final = 200_000
 MATURE_SHARE: Final = 0.95
 DELAYS_MAX: Final = 1_000_000
 KINDS: Final = ("labelled", "source")
-_NUMBERS: Final = re.compile(
+_UP_TO: Final = (
     r"transform\(toInt64\(kafka_partition\), \[([\d, ]+)\]::Array\(Int64\), "
-    r"\[([\d, ]+)\]::Array\(Int64\), toInt64\(-1\)\) .*? AND truth IS NOT NULL"
+    r"\[([\d, ]+)\]::Array\(Int64\), toInt64\(-1\)\)"
+)
+_NUMBERS: Final = re.compile(
+    _UP_TO + r" .*? AND truth IS NOT NULL"
     r"(?: AND happened >= (\d+))?(?: AND happened < (\d+))? ORDER BY .*? LIMIT (\d+)\)"
+    rf"(?:.*? AND kafka_offset <= {_UP_TO})?"
 )
 
 
@@ -84,7 +89,8 @@ def read(
     until = in_us(wanted.until)
     if ripe is not None:
         until = ripe if until is None else min(until, ripe)
-    text = _query(stream, bounds, (in_us(wanted.since), until), wanted.rows_max)
+    events = marks_of(warehouse, stream, "events")
+    text = _query(stream, bounds, (in_us(wanted.since), until), wanted.rows_max, events=events)
     rows, offsets = ask(stream, warehouse, text, champion)
     made = Query(text=text, result_hash=hash_of_rows(rows), rows=len(rows))
     return Loaded(rows, made, offsets, tuple(notes), bounds)
@@ -160,12 +166,9 @@ def require_own_query(stream: Stream, text: str) -> None:
     """
     found = _NUMBERS.search(text)
     if found is not None:
-        partitions, offsets = ([int(n) for n in found[i].split(",")] for i in (1, 2))
         since, until = (int(found[i]) if found[i] else None for i in (3, 4))
-        bounds = dict(zip(partitions, offsets, strict=False))
-        if len(offsets) == len(partitions) and text == _query(
-            stream, bounds, (since, until), int(found[5])
-        ):
+        bounds, events = (_bounds(found[i], found[i + 1]) for i in (1, 6))
+        if text == _query(stream, bounds, (since, until), int(found[5]), events=events):
             return
     raise CannotTrain(
         f"the lineage's query is none that is asked of {stream.name} here",
@@ -182,14 +185,21 @@ def marks_of(warehouse: Warehouse, stream: Stream, table: str) -> dict[int, int]
     return {int(partition): int(offset) for partition, offset in marks}
 
 
+def _bounds(partitions: str | None, offsets: str | None) -> dict[int, int]:
+    """Of what `up_to` wrote; empty where it wrote nothing, as before events were bounded."""
+    numbers = ([int(n) for n in text.split(",")] for text in (partitions, offsets) if text)
+    return dict(zip(*numbers, strict=False))
+
+
 def _query(
     stream: Stream,
     bounds: dict[int, int],
     times: tuple[int | None, int | None],
     rows_max: int,
     behind: dict[int, int] | None = None,
+    events: dict[int, int] | None = None,
 ) -> str:
-    """All that decides which rows are taken is in this text."""
+    """All that decides which rows are taken is in this text. behind, events: empty bounds none."""
     name = stream.name
     regression = stream.label.kind == "regression"
     truth = "value" if regression else "CAST(label, 'Nullable(String)')"
@@ -198,6 +208,7 @@ def _query(
     within = f" AND happened >= {since}" if since is not None else ""
     within += f" AND happened < {until}" if until is not None else ""
     newer = f" AND NOT {up_to(behind)}" if behind else ""
+    there = f"AND {up_to(events)} " if events else ""
     return (
         f"WITH picked AS (SELECT * FROM (SELECT {PLACE}, kafka_topic, kafka_partition, "
         "kafka_offset, event_id, "
@@ -214,7 +225,7 @@ def _query(
         "l.kafka_offset AS labelled_offset, l.source_topic AS source_topic, "
         "l.source_partition AS source_partition, l.source_offset AS source_offset"
         f"{shown} FROM picked AS l INNER JOIN (SELECT {EVENT}{fields} FROM {name}.events WHERE "
-        "kafka_unreadable = '' AND (kafka_topic, kafka_partition, kafka_offset) IN "
+        f"kafka_unreadable = '' {there}AND (kafka_topic, kafka_partition, kafka_offset) IN "
         f"(SELECT {PLACE} FROM picked)) AS e USING ({PLACE}) "
         "ORDER BY happened, source_topic, source_partition, source_offset"
     )
