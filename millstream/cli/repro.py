@@ -37,6 +37,7 @@ def repro(
     from millstream.models.passport import read_passport
     from millstream.stream import Stream
     from millstream.training.repeat import repeat
+    from millstream.training.train import Recipe
 
     stream = Stream.load(stream_file)
     with TemporaryDirectory() as folder:
@@ -53,6 +54,7 @@ def repro(
             f"{bundle.name} {bundle.version} is a student of {lineage.recipe['teacher']}",
             "Repeat its teacher, or make a student anew: millstream bundle optimise --logged",
         )
+    Recipe.of(lineage)  # before any row is read
     found, file = _again(stream, lineage, bundle, warehouse)
     made = repeat(lineage, bundle.digest, found, file, stream.path.parent)
     typer.echo(f"{bundle.name} {bundle.version}: {bundle.digest}")

@@ -24,7 +24,7 @@ from millstream.training.rows import Rows
 from millstream.training.train import Recipe, make
 
 LOCKS: Final = ("requirements-dev.lock", "requirements.lock", "uv.lock", "poetry.lock")
-LIBRARIES: Final = ("lightgbm", "numpy", "onnx", "scikit-learn", "scipy")
+LIBRARIES: Final = ("lightgbm", "millstream", "numpy", "onnx", "scikit-learn", "scipy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +125,14 @@ def differences(lineage: Lineage, rows: Rows, file: DataFile | None, at: Path) -
     if lineage.files and file is not None:
         pairs.append((f"file {lineage.files[0].path}", lineage.files[0].hash, file.hash))
     pairs += [(name, told.get(name), now) for name, now in environment().items()]
-    return [
+    found = [
         Difference(name.removeprefix("version_"), str(then), str(now))
         for name, then, now in pairs
         if then is not None and then != now
     ]
+    dirty = bool(dirty_of(at))
+    if lineage.dirty or (lineage.dirty is not None and dirty):
+        # Changes that no commit has are recorded nowhere: two dirty trees may differ as well.
+        trees = ("as committed", "with changes that no commit has")
+        found.append(Difference("working tree", trees[lineage.dirty], trees[dirty]))
+    return found

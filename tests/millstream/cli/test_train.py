@@ -125,6 +125,17 @@ def test_a_bundle_without_a_lineage_cannot_be_made_again(folder: Path) -> None:
         typed(repro, str(out), "--stream", str(folder / "stream.toml"))
 
 
+def test_a_bundle_whose_lineage_has_no_recipe_cannot_be_made_again(folder: Path) -> None:
+    """`millstream bundle make --training` knows the file alone."""
+    out = folder / "b"
+    trained(folder, "--out", str(out), "--version", "1")
+    told = json.loads((out / "passport.json").read_text())
+    told["lineage"]["recipe"] = {}
+    (out / "passport.json").write_text(json.dumps(told))
+    with pytest.raises(CannotTrain, match="no recipe that can be repeated"):
+        typed(repro, str(out), "--stream", str(folder / "stream.toml"))
+
+
 @pytest.mark.parametrize(
     ("more", "problem"),
     [
