@@ -15,7 +15,7 @@ from millstream.models.card import Card
 from millstream.models.lineage import DataFile, hash_of
 from millstream.performance.metrics import Ints
 from millstream.sources.cells import Target, convert, unfit_cells
-from millstream.sources.formats import open_table, readable
+from millstream.sources.formats import ABSENT, open_table, readable
 from millstream.stream import Stream
 from millstream.toml import nearest
 from millstream.training.rows import CannotTrain, Rows, Task
@@ -186,11 +186,20 @@ def _read(path: Path, rows: Ints, cells: Any, target: Target, text: bool) -> Any
 
 
 def _text(cells: Any) -> Any:
-    """Labels as outcomes have them: 1.0 in a Parquet file of whole numbers is 1."""
+    """Labels as outcomes have them: 1.0 of a Parquet or JSON file of whole numbers is 1, and NaN,
+    like a member that a JSON object lacks, is no label."""
     if isinstance(cells, list):
-        cells = pa.array([None if c is None else str(c) for c in cells], pa.string())
+        return pa.array([_plain(cell) for cell in cells], pa.string())
     if pa.types.is_floating(cells.type):
-        values = cells.to_pylist()
-        plain = [None if v is None else str(int(v)) if v.is_integer() else repr(v) for v in values]
-        return pa.array(plain, pa.string())
+        return pa.array([_plain(cell) for cell in cells.to_pylist()], pa.string())
     return cells.cast(pa.string())
+
+
+def _plain(cell: Any) -> str | None:
+    if cell is None or cell is ABSENT or cell != cell:  # noqa: PLR0124 - NaN
+        return None
+    if isinstance(cell, bool):
+        return "true" if cell else "false"
+    if isinstance(cell, float):
+        return str(int(cell)) if cell.is_integer() else repr(cell)
+    return str(cell)

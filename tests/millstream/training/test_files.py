@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from millstream.errors import ContractMismatch, SettingsInvalid
@@ -69,6 +72,22 @@ def test_the_format_of_a_file_does_not_change_its_rows(tmp_path: Path) -> None:
         hash_of_rows(rows_of_file(stream, tmp_path / n)) for n in ("x.csv", "x.jsonl", "y.jsonl")
     )
     assert one == two != three
+
+
+def test_labels_are_the_same_texts_out_of_every_format(tmp_path: Path) -> None:
+    """As outcomes have them; what is not a number, and what a JSON object lacks, is no label."""
+    stream = stream_in(tmp_path)
+    for values, wanted in (([1.0, 0.0], ["1", "0"]), ([True, False], ["true", "false"])):
+        lines = [{"at": i, "n": i, "city": "a", "label": v} for i, v in enumerate(values)]
+        lines += [{"at": 5, "n": 5, "city": "a"}]
+        (tmp_path / "x.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
+        assert rows_of_file(stream, tmp_path / "x.jsonl").labels.tolist() == wanted
+        columns = {name: [line.get(name) for line in lines] for name in lines[0]}
+        pq.write_table(pa.table(columns), tmp_path / "x.parquet")
+        assert rows_of_file(stream, tmp_path / "x.parquet").labels.tolist() == wanted
+    columns["label"] = [1.0, 0.0, float("nan")]
+    pq.write_table(pa.table(columns), tmp_path / "x.parquet")
+    assert rows_of_file(stream, tmp_path / "x.parquet").labels.tolist() == ["1", "0"]
 
 
 def test_without_a_time_the_files_order_counts(tmp_path: Path) -> None:
