@@ -134,9 +134,7 @@ def fit(
     left, or the library takes no such parameter.
     """
     task, given = rows.task, dict(parameters or {})
-    usable = _usable(rows)
-    if not usable.all():
-        rows = rows.take(np.flatnonzero(usable))
+    rows = usable(rows)
     if not len(rows):
         raise CannotTrain("no row is left to train on", "Take more rows, or rows with labels")
     encoder = Encoder.of(task, rows.columns, scaled=family in SCALED)
@@ -153,8 +151,14 @@ def fit(
     return Candidate(task, family, given, seed, encoder, model, present, _window(rows.times_us))
 
 
-def _usable(rows: Rows) -> Bools:
-    """[n] rows with finite numbers, a value where none may be missing, and a label."""
+def usable(rows: Rows) -> Rows:
+    """Those with finite numbers, a value where none may be missing, and a label: a session refuses
+    the others, but for their label."""
+    kept = _kept(rows)
+    return rows if kept.all() else rows.take(np.flatnonzero(kept))
+
+
+def _kept(rows: Rows) -> Bools:
     table, task = as_table(rows.columns), rows.task
     kept: Bools = (
         np.isfinite(rows.values) if task.kind == "regression" else (rows.codes < len(task.labels))

@@ -24,7 +24,7 @@ from millstream.models.lineage import Lineage
 from millstream.models.session import Session
 from millstream.performance import metrics
 from millstream.performance.metrics import Bools, Floats, Ints, Measures
-from millstream.training.candidate import Candidate, fit
+from millstream.training.candidate import Candidate, fit, usable
 from millstream.training.families import FAMILIES, Family
 from millstream.training.rows import CannotTrain, Ranges, Rows
 from millstream.training.search import Budget, Clock, Progress, Trial, search
@@ -152,7 +152,7 @@ def train(
     Only the search is bounded by the budget: the last fit and the measuring come on top. Raises
     CannotTrain.
     """
-    parts = split(rows, request.shares)
+    parts = split(usable(rows), request.shares)
     trials = search(parts.fit, parts.choose, request.budget, clock, progress)
     best = trials[0]
     recipe = Recipe(
@@ -162,6 +162,9 @@ def train(
     scores = candidate.predict_proba(parts.test.columns)
     threshold = _threshold(request.champion)
     notes = []
+    refused = len(rows) - len(parts.known) - len(parts.test) - parts.left_out
+    if refused:
+        notes.append(f"{refused:,} rows were left out that a model would refuse")
     if parts.left_out:
         notes.append(f"{parts.left_out:,} rows were left out before the borders of the parts")
     comparison = None
@@ -186,7 +189,7 @@ def make(rows: Rows, recipe: Recipe) -> Candidate:
     ranges. Raises CannotTrain."""
     if recipe.ranges:
         return fit(rows.within(recipe.ranges), recipe.family, recipe.parameters, recipe.seed)
-    return _made(split(rows, recipe.shares), recipe)
+    return _made(split(usable(rows), recipe.shares), recipe)
 
 
 def measure(rows: Rows, scores: Floats, threshold: float = 0.5) -> Measures:
@@ -201,15 +204,21 @@ def compare(
 
     scores: the candidate's [n, k]. Both decide by `threshold`.
     """
+    name, window = f"{champion.name} {champion.version}", champion.card.window
+    other = _cannot_answer(champion, test)
+    if other:
+        return None, [f"{name} was not compared: {other}"]
     theirs, answered = champion_scores(champion, test)
-    window = champion.card.window
     seen = np.zeros(len(test), np.bool_)
-    if window is not None:
-        seen = test.times_us <= int(window.end.timestamp() * 1e6)
-    fair = answered & ~seen
-    name = f"{champion.name} {champion.version}"
-    left_out = int((~fair).sum())
     notes = []
+    if window is None:
+        notes.append(
+            f"{name} does not say what it was trained on: it may know rows that it is compared on"
+        )
+    else:
+        seen = test.times_us <= round(window.end.timestamp() * 1e6)
+    fair = answered & ~seen
+    left_out = int((~fair).sum())
     if window is not None and (seen & answered).any():
         notes.append(
             f"{name} was trained on events until {window.end:%Y-%m-%d %H:%M:%S}: "
@@ -231,6 +240,15 @@ def compare(
     differences = Bootstrap(difference, RESAMPLES, CONFIDENCE).of(everything)
     made = Comparison(name, len(rows), left_out, champions(everything), differences)
     return made, notes
+
+
+def _cannot_answer(champion: Bundle, rows: Rows) -> str:
+    """Why a bundle has nothing to say of this task's rows; empty where it may have."""
+    if champion.card.kind != rows.task.kind:
+        return f"it is a {champion.card.kind} model, the rows are {rows.task.kind}"
+    names = rows.columns.column_names
+    lacks = [each.name for each in champion.card.features if each.name not in names]
+    return f"the rows lack its feature {lacks[0]}" if lacks else ""
 
 
 def champion_scores(champion: Bundle, rows: Rows) -> tuple[Floats, Bools]:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 pytest.importorskip("lightgbm", reason="install the extra train")
@@ -173,6 +174,62 @@ def test_rows_that_the_champion_was_trained_on_are_not_compared(tmp_path: Path) 
     nothing = trained_on(rows, whole)
     assert nothing.comparison is None
     assert any("was not compared: 0 test rows" in note for note in nothing.notes)
+
+
+def test_the_last_moment_that_the_champion_learnt_from_is_its_own(tmp_path: Path) -> None:
+    """To the microsecond, though many rows have it and a double of seconds lies below it."""
+    rows = labelled_rows("binary", 1_000)
+    last = 1_009
+    moments = last - 900 + np.arange(1_000)
+    rows = replace(rows, times_us=np.where(moments > last, moments, moments // 100 * 100 + 9))
+    rows = replace(rows, known_us=rows.times_us)
+    learnt = np.flatnonzero(rows.times_us <= last)
+    found = trained_on(rows, bundle_of(rows.take(learnt), tmp_path / "b"))
+    assert found.comparison is not None
+    assert found.comparison.rows == 1_000 - len(learnt)
+
+
+def test_a_champion_that_cannot_be_compared_is_named_with_the_reason(tmp_path: Path) -> None:
+    """Another kind of model, or one of a feature that the rows have not, would only look bad."""
+    rows = {kind: labelled_rows(kind, 400) for kind in ("binary", "multiclass", "regression")}
+    old = {k: bundle_of(each.take(slice(0, 100)), tmp_path / k) for k, each in rows.items()}
+    for kind, other in (("binary", "regression"), ("regression", "binary")):
+        found = trained_on(rows[kind], old[other])
+        assert found.comparison is None
+        assert f"t 1 was not compared: it is a {other} model, the rows are {kind}" in found.notes
+    few = rows["binary"]
+    task = replace(few.task, features=few.task.features[:-1])
+    found = trained_on(replace(few, task=task, columns=few.columns.drop(["z"])), old["binary"])
+    assert found.comparison is None
+    assert "t 1 was not compared: the rows lack its feature z" in found.notes
+
+
+def test_a_champion_that_does_not_say_what_it_learnt_is_compared_with_a_warning(
+    tmp_path: Path,
+) -> None:
+    """Nobody knows then whether it has seen the labels that judge."""
+    rows = labelled_rows("binary", 400)
+    bundle = bundle_of(rows, tmp_path / "b")
+    silent = Bundle.check(
+        tmp_path, bundle.card.model_copy(update={"window": None}), bundle.model_bytes
+    )
+    found = trained_on(rows, silent)
+    assert found.comparison is not None and found.comparison.rows == 80
+    assert any("does not say what it was trained on" in note for note in found.notes)
+
+
+def test_rows_that_no_model_answers_are_not_measured() -> None:
+    """A session refuses an infinite number: no score of it is ever published."""
+    rows = labelled_rows("binary", 500, holes=False)
+    numbers = np.asarray(rows.columns["y"]).copy()
+    numbers[[10, 490, 495]] = np.inf
+    place = rows.columns.column_names.index("y")
+    rows = replace(rows, columns=rows.columns.set_column(place, "y", pa.array(numbers)))
+    found = trained_on(rows)
+    assert np.isfinite(np.asarray(found.parts.test.columns["y"])).all()
+    assert "3 rows were left out that a model would refuse" in found.notes
+    again = make(rows, found.recipe).export().model
+    assert digest_of(again) == digest_of(found.candidate.export().model)
 
 
 def test_a_champion_with_other_labels_has_no_chance_for_what_it_does_not_know(
