@@ -184,8 +184,9 @@ class Retrainer:
         return False
 
     def _soon(self) -> bool:
-        """Whether it was looked at just now, and came to nothing."""
-        return self._waits_us is not None and self._now_us() - self._waits_us < WAIT_S * 1e6
+        """Whether it was looked at just now, and came to nothing. A clock that was put back says
+        nothing of that."""
+        return self._waits_us is not None and 0 <= self._now_us() - self._waits_us < WAIT_S * 1e6
 
     def _read(self) -> Readings:
         """The labels at every look, all readings now and then."""

@@ -141,6 +141,18 @@ def test_a_stage_that_waits_is_asked_again_in_a_while(bed: Bed) -> None:
     assert bed.steps.ran == [Stage.COLLECT, Stage.TRAIN, Stage.TRAIN]
 
 
+def test_a_clock_that_is_put_back_holds_nothing_up(bed: Bed) -> None:
+    """A stage that waits is asked at the next look, not when the clock is where it was."""
+    bed.now_us = 3_600 * SECOND_US
+    bed.steps.says = {Stage.TRAIN: Waits("no label yet")}
+    bed.retrainer.begin(WHY)
+    for _ in range(3):
+        bed.retrainer.look()
+    bed.now_us = SECOND_US
+    bed.retrainer.look()
+    assert bed.steps.ran == [Stage.COLLECT, Stage.TRAIN, Stage.TRAIN]
+
+
 def test_what_a_failed_attempt_did_outside_is_taken_back(bed: Bed) -> None:
     """Before its end is written: a kill between the two repeats both."""
     bed.steps.says = {Stage.COLLECT: OperatorNeeded("no such table", "Migrate")}
