@@ -10,14 +10,15 @@ from typing import Any, Final
 import numpy as np
 
 from millstream.training.candidate import Candidate, fit
-from millstream.training.families import FAMILIES, Family
+from millstream.training.families import DEFAULTS, FAMILIES, Family
 from millstream.training.rows import CannotTrain, Rows
 
 Clock = Callable[[], float]
 """Seconds, from any beginning; never goes back."""
 TRIALS_MAX: Final = 1_000
 _LONGER: Final = 1.5
-"""A trial is not begun if one that takes so many times the last of its family would be cut off."""
+"""A trial is not begun if it would be cut off when it took so many times what is expected of it: as
+long as the last of its family, for its size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,16 +66,14 @@ def search(
     start = clock()
     trials: list[Trial] = []
     failures: list[CannotTrain] = []
-    took: dict[Family, float] = {}
+    rates: dict[Family, float] = {}
     best: Trial | None = None
     for family, parameters in _draws(budget):
         elapsed = clock() - start
-        first = family not in took
+        first, size = family not in rates, _size(family, parameters)
         if not first and elapsed >= budget.seconds:
             break
-        if not first and elapsed + _LONGER * took[family] > budget.seconds:
-            if all(elapsed + _LONGER * spent > budget.seconds for spent in took.values()):
-                break
+        if not first and elapsed + _LONGER * rates[family] * size > budget.seconds:
             continue
         progress(Progress(elapsed, len(trials), family, best))
         began = clock()
@@ -83,9 +82,10 @@ def search(
         except CannotTrain as why:
             failures.append(why)
             found = np.inf
-        took[family] = clock() - began
+        took = clock() - began
+        rates[family] = took / size
         if np.isfinite(found):
-            trials.append(Trial(family, parameters, found, took[family]))
+            trials.append(Trial(family, parameters, found, took))
             best = trials[-1] if best is None or found < best.loss else best
     if not trials:
         raise failures[0] if failures else CannotTrain("no model could be fitted", "See the rows")
@@ -117,6 +117,16 @@ def _draws(budget: Budget) -> Iterator[tuple[Family, dict[str, Any]]]:
         if turn >= TRIALS_MAX:
             return
         yield family, {name: _plain(value) for name, value in next(samplers[family]).items()}
+
+
+def _size(family: Family, parameters: Mapping[str, Any]) -> float:
+    """What the time of a fit grows with: trees by their leaves, passes by their units."""
+    given = {**DEFAULTS[family], **parameters}
+    if family == "lightgbm":
+        return float(given["n_estimators"] * given["num_leaves"])
+    if family == "hist_gradient_boosting":
+        return float(given["max_iter"] * given["max_leaf_nodes"])
+    return float(given["max_iter"] * sum(given["hidden_layer_sizes"])) if family == "mlp" else 1.0
 
 
 def _space(family: Family) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("lightgbm", reason="install the extra train")
 
 from millstream.models.bundle import Bundle, digest_of
-from millstream.training.candidate import fit
+from millstream.training.candidate import Candidate, fit
 from millstream.training.families import FAMILIES, Family
 from millstream.training.rows import CannotTrain, Rows
 from millstream.training.search import Budget, Progress, search
@@ -86,6 +86,25 @@ def test_the_search_ends_with_its_budget_and_tells_how_far_it_is() -> None:
     none = search(rows, rows, Budget(0.0, families), Ticks(1.0))
     assert sorted(trial.family for trial in none) == ["lightgbm", "logistic_regression"]
     assert all(not trial.parameters for trial in none)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_large_model_is_not_begun_that_a_small_ones_time_does_not_foretell(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Draws differ twelvefold in trees times leaves, and so does their time."""
+    rows = labelled_rows("binary", 200, categories=False)
+    quick, clock = fit(rows, "logistic_regression"), Ticks(0.0)
+
+    def fitted(_: Rows, __: str, parameters: dict[str, int], ___: int) -> Candidate:
+        size = parameters.get("n_estimators", 100) * parameters.get("num_leaves", 31)
+        clock.now += 10 * size / 3_100
+        return quick
+
+    monkeypatch.setattr("millstream.training.search.fit", fitted)
+    found = search(rows, rows, Budget(200.0, ("lightgbm",), seed), clock)
+    assert clock.now <= 200.0
+    assert len(found) >= 3
 
 
 def test_the_best_trial_is_made_again_from_its_recipe() -> None:
