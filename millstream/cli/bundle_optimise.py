@@ -205,6 +205,12 @@ def _show(outcomes: list[Outcome]) -> None:
             "yes" if found.passed else "no",
         )
     Console().print(table)
+    seen = max((each.measured.seen for each in outcomes if each.measured), default=0)
+    if seen:
+        typer.echo(
+            f"{seen:,} of the rows that judge are no newer than what the model was trained on: its "
+            "own loss is too low there, so variants look worse than they are"
+        )
     for outcome in outcomes:
         against = outcome.measured.against if outcome.measured else ()
         for reason in (*against, outcome.note):

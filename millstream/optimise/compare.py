@@ -51,6 +51,7 @@ class Measured:
 
     increase: (low, mean, high) of the loss's increase, a share of the model's loss. rates: rows/s
     by batch, of the model and of the variant. moved: rows whose score depends on their batch mates.
+    seen: rows that the model, not the variant, was trained on: they make the increase too large.
     against: why it is not let in; empty where it is.
     """
 
@@ -63,6 +64,7 @@ class Measured:
     losses: tuple[float, float]
     increase: tuple[float, float, float]
     moved: int
+    seen: int = 0
     against: tuple[str, ...] = field(default=())
 
     @property
@@ -87,6 +89,7 @@ class Measured:
             "losses": list(self.losses),
             "loss_increase": list(self.increase),
             "rows_moved_by_batch_mates": self.moved,
+            "rows_that_the_model_was_trained_on": self.seen,
             "passed": self.passed,
             "against": list(self.against),
         }
@@ -94,13 +97,15 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """Rows that neither model was trained or fixed on, in the order in which they happened.
+    """Rows that the variant was not made of, in the order in which they happened.
 
-    truth: [n] labels as the card has them, or values.
+    truth: [n] labels as the card has them, or values. seen: rows that the model itself was trained
+    on, whose own loss is lower there than on new rows.
     """
 
     batch: pa.RecordBatch
     truth: Sequence[Any] | npt.NDArray[Any]
+    seen: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +183,7 @@ def compare(
         losses=(float(losses[0].mean()), float(losses[1].mean())),
         increase=_increase(*losses),
         moved=int(independence(variant, answered, INDEPENDENCE_ROWS).found),
+        seen=judged.seen,
     )
     return _judged(found, gate)
 

@@ -16,13 +16,14 @@ from millstream.columnar.block import block_of
 from millstream.errors import BundleInvalid
 from millstream.models import graph
 from millstream.models.bundle import MODEL_FILE, Bundle, digest_of, write_bundle
+from millstream.models.card import Window
 from millstream.models.lineage import Lineage
 from millstream.models.proof import Facts, Limits, prove
 from millstream.models.session import Session
 from millstream.optimise.compare import Bench, Gate, Judged, Measured, compare
 from millstream.optimise.distil import STUDENTS, distilled
 from millstream.optimise.narrow import FORMS, Form, NoSuchForm, narrowed
-from millstream.performance.metrics import Floats
+from millstream.performance.metrics import Floats, Ints
 from millstream.training.candidate import Candidate
 from millstream.training.families import Family
 from millstream.training.rows import CannotTrain, Rows
@@ -89,7 +90,8 @@ def optimise(
     rows, scores = _answered(own, rows)
     cut = len(rows) - max(1, round(len(rows) * JUDGED_SHARE))
     older = rows.take(slice(0, cut))
-    judged = Judged(_batch(own, rows.take(slice(cut, None))), rows.labels[cut:])
+    seen = _trained_on(own, rows.times_us[cut:])
+    judged = Judged(_batch(own, rows.take(slice(cut, None))), rows.labels[cut:], seen)
     calibration = older.take(slice(-CALIBRATION_ROWS, None))
     lesson = Logged(older, scores[:cut])
     if logged is not None:
@@ -105,7 +107,7 @@ def optimise(
             else:
                 family: Family = form.removeprefix("student_")  # type: ignore[assignment]
                 student = distilled(lesson.rows, lesson.scores, family, seed=order.seed)
-                variant = _student(own, student, order)
+                variant = _student(own, student, order, len(lesson.rows))
                 lineage = _lineage(own, student, lesson)
             measured = compare(own, variant, form, judged, bench, order.gate)
         except (NoSuchForm, CannotTrain) as why:
@@ -116,6 +118,12 @@ def optimise(
             note, folder = _written(own, variant, judged, order, lineage)
         made.append(Outcome(form, note, measured, folder))
     return made
+
+
+def _trained_on(own: Bundle, times_us: Ints) -> int:
+    """Rows no newer than what the model's card says that it was trained on."""
+    window = own.card.window
+    return 0 if window is None else int((times_us <= round(window.end.timestamp() * 1e6)).sum())
 
 
 def _before(logged: Logged, until_us: int) -> Logged:
@@ -160,7 +168,8 @@ def _narrow(own: Bundle, form: Form, calibration: Rows, order: Order) -> Bundle:
     return _checked(own, model, changes, order)
 
 
-def _student(own: Bundle, student: Candidate, order: Order) -> Bundle:
+def _student(own: Bundle, student: Candidate, order: Order, rows: int) -> Bundle:
+    """rows: of its lesson."""
     made = student.export()
     changes = {
         "version": f"{own.version}-student-{student.family.replace('_', '-')}",
@@ -169,9 +178,18 @@ def _student(own: Bundle, student: Candidate, order: Order) -> Bundle:
         "input": made.input,
         "output": made.output,
         "trained_by": made.trained_by,
-        "window": student.window,
+        "window": _window(own, student, rows),
     }
     return _checked(own, made.model, changes, order)
+
+
+def _window(own: Bundle, student: Candidate, rows: int) -> Window:
+    """Its lesson's, which it learnt once for each label; what its teacher learnt is in it too."""
+    found, taught = student.window, own.card.window
+    if taught is None:
+        return found.model_copy(update={"rows": rows})
+    start, end = min(found.start, taught.start), max(found.end, taught.end)
+    return Window(start=start, end=end, rows=rows)
 
 
 def _checked(own: Bundle, model: bytes, changes: dict[str, Any], order: Order) -> Bundle:

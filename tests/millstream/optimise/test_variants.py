@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from millstream.optimise.compare import Gate
 from millstream.optimise.variants import ALL, Logged, Order, optimise
 from millstream.training.rows import CannotTrain
 from tests.millstream.optimise.models import NOW, bench, fresh, network, trained
+from tests.millstream.training.tables import labelled_rows
 
 OPEN = Gate(flips_max=1.0, loss_max=100.0, faster_min=0.0)
 
@@ -62,8 +64,8 @@ def test_students_learn_what_was_logged(tmp_path: Path) -> None:
     assert student.measured is not None and student.folder is not None
     assert student.measured.flips > 0.8 * student.measured.rows
     made = Bundle.load(student.folder)
-    assert made.card.window is not None and made.card.window.rows >= 700, "soft labels: each twice"
-    assert made.card.window.end < datetime.fromtimestamp(rows.times_us[700] / 1e6, UTC)
+    assert made.card.window is not None and made.card.window.rows == 700, "each learnt twice"
+    assert own.card.window is not None and made.card.window.end == own.card.window.end
     passport = read_passport(made)
     assert passport is not None and passport.lineage is not None
     assert passport.lineage.query == lineage.query
@@ -72,6 +74,34 @@ def test_students_learn_what_was_logged(tmp_path: Path) -> None:
     assert narrow.folder is not None
     other = read_passport(Bundle.load(narrow.folder))
     assert other is not None and other.lineage is None
+
+
+def test_a_student_has_seen_what_its_teacher_has(tmp_path: Path) -> None:
+    """Its window ends with the later of its lesson and its teacher's own rows."""
+    own, rows = network(tmp_path / "own"), fresh()
+    newer = replace(rows, times_us=rows.times_us + 10**10)
+    order = Order(tmp_path / "into", NOW, ["student_logistic_regression"], OPEN)
+    for each, last in ((rows, rows.times_us[-1]), (newer, newer.times_us[699])):
+        (found,) = optimise(own, each, replace(order, into=tmp_path / str(last)), bench())
+        assert found.folder is not None
+        window = Bundle.load(found.folder).card.window
+        assert window is not None and window.rows == 700
+        assert window.end == datetime.fromtimestamp(last / 1e6, UTC)
+
+
+def test_rows_that_the_model_was_trained_on_are_counted_among_those_that_judge(
+    tmp_path: Path,
+) -> None:
+    """Its own loss is too low there, and a variant looks worse than it is."""
+    own = trained(tmp_path / "own", "lightgbm", n_estimators=200, min_child_samples=2)
+    known = labelled_rows("binary", 1_000, seed=1)
+    newer = replace(fresh(), times_us=known.times_us + 10**10)
+    order = Order(tmp_path / "into", NOW, ["student_logistic_regression"])
+    on_its_own, on_new = (optimise(own, rows, order, bench())[0] for rows in (known, newer))
+    assert on_its_own.measured is not None and on_new.measured is not None
+    assert (on_its_own.measured.seen, on_new.measured.seen) == (300, 0)
+    assert on_its_own.measured.increase[1] > 10
+    assert on_new.measured.increase[1] < 0
 
 
 def test_a_log_that_is_newer_than_the_judging_rows_teaches_nobody(tmp_path: Path) -> None:
