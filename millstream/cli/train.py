@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from millstream.training.train import Trained
 
 NONE = "none"
+SEED_MAX = 2**32 - 1
+"""NumPy's legacy generators, which scikit-learn draws from, take no larger one."""
 Immature = Annotated[
     bool, typer.Option("--immature", help="Take events whose labels are not all in, too.")
 ]
@@ -68,7 +70,7 @@ def train(  # noqa: PLR0913, PLR0917 - one parameter for each option
     rows: Annotated[int, typer.Option(min=100, help="At most so many rows, the newest.")] = 200_000,
     immature: Immature = False,
     embargo: Embargo = 0.0,
-    seed: Annotated[int, typer.Option(min=0, help="Of every random choice.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=SEED_MAX, help="Of every random choice.")] = 0,
     champion: Against = None,
     version: Annotated[str | None, typer.Option(help="Of the new model. Else the time.")] = None,
     out: Annotated[
@@ -93,6 +95,7 @@ def train(  # noqa: PLR0913, PLR0917 - one parameter for each option
 
     stream = Stream.load(path)
     families = _families(family)
+    _require_names(version, report)
     against = _champion(stream, champion)
     card = against.card if against is not None else None
     if from_file is not None:
@@ -111,8 +114,7 @@ def train(  # noqa: PLR0913, PLR0917 - one parameter for each option
     with _progress(seconds) as show:
         trained = run(request, found, time.monotonic, show)
     now = datetime.now(UTC)
-    named = version or f"{now:%Y%m%d-%H%M%S}"
-    bundle, passport, where = _write(stream, trained, (source, found), named, now, out)
+    bundle, passport, where = _write(stream, trained, (source, found), version, now, out)
     if report is not None:
         report.write_text(json.dumps(_as_json(trained, bundle, passport), indent=2) + "\n")
     _tell(trained, bundle, passport, (*notes, *trained.notes), where)
@@ -130,6 +132,18 @@ def _families(asked: list[str] | None) -> tuple[Family, ...]:
                 f"Give one of {', '.join(FAMILIES)}",
             )
     return tuple(name for name in FAMILIES if not asked or name in asked)
+
+
+def _require_names(version: str | None, report: Path | None) -> None:
+    """What is only used when all is trained is refused before."""
+    from millstream.models.reference import require_word
+
+    if version is not None:
+        require_word("version", version)
+    if report is not None and not report.parent.is_dir():
+        raise SettingsInvalid(
+            f"--report {report}: there is no folder {report.parent}", "Make it, or name another"
+        )
 
 
 def _refuse_with_file(since: str | None, until: str | None, immature: bool) -> None:
@@ -220,7 +234,7 @@ def _write(
     stream: Stream,
     trained: Trained,
     made_of: tuple[Source, Rows],
-    version: str,
+    version: str | None,
     now: datetime,
     out: Path | None,
 ) -> tuple[Bundle, Passport, str]:
@@ -231,7 +245,8 @@ def _write(
 
     source, rows = made_of
     lineage = lineage_of(rows, trained.recipe, source, stream.path.parent)
-    naming = Naming(stream.name, version, now, trained.threshold)
+    named = version or f"{now:%Y%m%d-%H%M%S}"
+    naming = Naming(stream.name, named, now, trained.threshold)
     test = trained.parts.test.columns
     kept = [name for name in stream.watch.slices if name in test.column_names]
     slices = {name: test.column(name).to_pylist() for name in kept}
@@ -242,7 +257,7 @@ def _write(
         bundle, passport = write_trained(trained, Path(folder) / "b", naming, lineage, slices)
         tags = {"family": trained.recipe.family, "trained": now.isoformat(timespec="seconds")}
         open_registry(stream).add(bundle.folder, tags)
-    return bundle, passport, f"registry {stream.model.registry} as {stream.name}@{version}"
+    return bundle, passport, f"registry {stream.model.registry} as {stream.name}@{named}"
 
 
 def _as_json(trained: Trained, bundle: Bundle, passport: Passport) -> dict[str, Any]:

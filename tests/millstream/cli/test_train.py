@@ -143,12 +143,21 @@ def test_a_bundle_whose_lineage_has_no_recipe_cannot_be_made_again(folder: Path)
         (("--since", "2024-01-01"), "for rows from ClickHouse"),
         (("--label", "truth"), "has no column truth"),
         (("--champion", "loans@9"), "9"),
+        (("--version", "a/b"), "version"),
+        (("--report", "not-there/r.json"), "there is no folder not-there"),
     ],
 )
 def test_what_cannot_be_done_is_said(more: tuple[str, ...], problem: str, folder: Path) -> None:
     """Before anything is trained."""
     with pytest.raises((SettingsInvalid, CannotTrain, BundleInvalid), match=problem):
         trained(folder, *more)
+
+
+def test_a_seed_that_no_generator_takes_is_refused(folder: Path) -> None:
+    """As a wrong option, before any row is read."""
+    result = trained(folder, "--seed", str(2**32))
+    assert result.exit_code == 2
+    assert "--seed" in result.output
 
 
 @pytest.fixture(scope="module")
