@@ -48,22 +48,29 @@ def release(
     wanted: Wanted,
     *,
     again: bool = False,
+    unless: Callable[[Release], bool] = lambda newest: False,
 ) -> Release:
     """Write the release, once every model of it was fetched and found fit to answer.
 
     The same `wanted.id` again gives the release that was written. again: a version that was rolled
-    back may answer once more. Raises BundleInvalid without the passport that the stream asks for,
-    or where the version was rolled back, ContractMismatch where it does not fit, OperatorNeeded
-    without the topic, DependencyUnavailable where Kafka, the registry or the store is away.
+    back may answer once more. unless: of the newest release there is by then; where that holds,
+    nothing is written, and the newest is returned. Raises BundleInvalid without the passport that
+    the stream asks for, or where the version was rolled back, ContractMismatch where it does not
+    fit, OperatorNeeded without the topic, DependencyUnavailable where Kafka, the registry or the
+    store is away.
     """
     if wanted.model is not None and wanted.canary_share != 0:
         _forgive(models, wanted.model) if again else _require_not_rolled_back(models, wanted.model)
     for model in (*(() if wanted.model is None else (wanted.model,)), *wanted.shadows):
         releasable(stream, model)
     base = own_reference(stream, models)
-    return publish_release(
-        stream, kafka, registry, lambda known: next_release(known, stream.name, base, wanted)
-    )
+
+    def draft(known: Timeline) -> Release:
+        if known.newest is not None and unless(known.newest):
+            return known.newest
+        return next_release(known, stream.name, base, wanted)
+
+    return publish_release(stream, kafka, registry, draft)
 
 
 def roll_back(

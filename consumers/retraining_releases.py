@@ -33,7 +33,8 @@ REJECT: Final = "reject"
 @dataclass(frozen=True, slots=True)
 class Step:
     """One release of an attempt. model: None leaves the champion alone; share: as in Wanted.
-    shadows: None leaves those that there are."""
+    shadows: None leaves those that there are. against: digest of the champion that the model was
+    compared with before it was beside one."""
 
     what: str
     model: ModelReference | None
@@ -41,6 +42,7 @@ class Step:
     shadows: tuple[ModelReference, ...] | None = None
     reason: str = ""
     evidence: Mapping[str, Any] | None = None
+    against: str | None = None
 
 
 class Releases:
@@ -92,9 +94,9 @@ class Releases:
             self._attempt, self._made = attempt.id, {one.id.removeprefix(head): one for one in ours}
         return self._made.get(what)
 
-    def make(self, attempt: Attempt, step: Step) -> Release:
-        """Release it; what was released before is returned as it was. Raises as
-        releasing.release."""
+    def make(self, attempt: Attempt, step: Step) -> Release | None:
+        """Release it; what was released before is returned as it was. None where somebody was
+        quicker, while its models were fetched: see `overtaken`. Raises as releasing.release."""
         known = self.made(attempt, step.what)
         if known is not None:
             return known
@@ -112,7 +114,19 @@ class Releases:
             decided_by="retrainer",
             decided_us=self._now_us(),
         )
-        made = releasing.release(self._stream, self._kafka, self._registry, self._models, wanted)
+        beside = self._beside(attempt)
+
+        def displaced(newest: Release) -> bool:
+            if beside is not None:
+                return newest.challenger is None or not newest.challenger.means(beside)
+            itself = step.model is not None and newest.champion.means(step.model)
+            return not itself and step.against not in {None, newest.champion.digest}
+
+        made = releasing.release(
+            self._stream, self._kafka, self._registry, self._models, wanted, unless=displaced
+        )
+        if made.id != wanted.id:
+            return None
         self._made[step.what] = made
         return made
 

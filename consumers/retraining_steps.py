@@ -155,7 +155,9 @@ class StreamSteps:
     def _shadow(self, attempt: Attempt) -> Result:
         if not self._stream.retrain.shadow:
             return Done({"skipped": "[retrain] shadow is off"})
-        return Done(_said(self._releases.make(attempt, Step(SHADOW, _reference(attempt), 0.0))))
+        release = self._releases.make(attempt, Step(SHADOW, _reference(attempt), 0.0))
+        assert release is not None, "nobody is displaced by what is not beside the champion yet"
+        return Done(_said(release))
 
     def _judge(self, attempt: Attempt) -> Result:
         if not self._stream.retrain.shadow:
@@ -169,6 +171,8 @@ class StreamSteps:
             return Done({"skipped": "[retrain] asks for no canary"})
         step = Step(CANARY, _reference(attempt), table.canary_share)
         release = self._releases.make(attempt, step)
+        if release is None:
+            return self._overtaken()
         result = self._decided(attempt, Stage.JUDGE, release)
         if isinstance(result, Done):
             return Done({**_said(release), **result.facts})
@@ -230,6 +234,11 @@ class StreamSteps:
             return Ended(Outcome.PROMOTED, f"{said} made it the champion", _said(other))
         return Ended(Outcome.KEPT, f"{said} took its place")
 
+    def _overtaken(self) -> Result:
+        """Somebody released between the look at the releases and ours: they are looked at again."""
+        self._checked = None
+        return Waits("somebody else released just now")
+
     def _displaced(self, attempt: Attempt) -> Ended | None:
         """Without a shadow nobody compares the candidate with who became the champion meanwhile."""
         against = attempt.facts(Stage.TRAIN).get("against")
@@ -242,7 +251,10 @@ class StreamSteps:
 
     def _promote(self, attempt: Attempt) -> Result:
         ours = _reference(attempt)
-        release = self._releases.make(attempt, Step(PROMOTE, ours, shadows=()))
+        against = None if self._stream.retrain.shadow else attempt.facts(Stage.TRAIN).get("against")
+        release = self._releases.make(attempt, Step(PROMOTE, ours, shadows=(), against=against))
+        if release is None:
+            return self._overtaken()
         facts = _said(release)
         try:
             self._parts.models.set_alias(ours.name, CHAMPION, ours.version)

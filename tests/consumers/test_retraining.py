@@ -16,6 +16,7 @@ import typer
 from typer.testing import CliRunner
 
 from consumers.alert_log import Follower, value_of
+from consumers.lineups import releasable
 from consumers.model_registry import open_registry
 from consumers.releasing import release
 from consumers.retrainer import Ended
@@ -26,10 +27,12 @@ from millstream.models.bundle import Bundle
 from millstream.models.card import Feature
 from millstream.models.package import About, make_bundle
 from millstream.models.passport import require_passport
+from millstream.models.reference import ModelReference
 from millstream.releases.decide import Wanted
 from millstream.retraining.stages import Attempt, Outcome, Stage, Trigger
 from millstream.retraining.triggers import Fired
 from millstream.settings import WarehouseSettings
+from millstream.stream import Stream
 from ops.kafka.embedded import EmbeddedBroker
 from ops.registry.process import EmbeddedRegistry
 from tests.consumers.answers import SECOND_US, START_US
@@ -259,6 +262,32 @@ def test_who_releases_meanwhile_has_the_last_word(make: Make, promotes: bool) ->
         assert attempt.over is not None
         said = "promote, by me) made it" if promotes else "release, by me) took its place"
         assert f"release 2 ({said}" in attempt.over.reason
+    assert [one.id for one in world.timeline().releases] == [f"{attempt.id}-shadow", "mine"]
+
+
+def test_who_releases_while_a_promotion_is_prepared_has_the_last_word(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The candidate was still beside the champion when the stage began; its model is fetched and
+    looked at once more, which takes a while, and by then a person has let it go."""
+    world = make(f"{BESIDE}canary_share = 0\n")
+    with world.by_hand() as hand:
+        through_shadow(world, hand)
+        world.know(CHANGE + 950)
+        while Stage.CANARY not in hand.attempt.done:
+            assert hand.retrainer.look()
+        models = open_registry(world.stream)
+
+        def slow(stream: Stream, model: ModelReference) -> Bundle:
+            monkeypatch.setattr("consumers.releasing.releasable", releasable)
+            wanted = Wanted("mine", world.champion, reason="by hand", decided_by="me")
+            release(world.stream, world.kafka, world.client, models, wanted)
+            return releasable(stream, model)
+
+        monkeypatch.setattr("consumers.releasing.releasable", slow)
+        attempt = ended(hand.look(8), Outcome.KEPT)
+    assert attempt.over is not None
+    assert "release 2 (release, by me) took its place" in attempt.over.reason
     assert [one.id for one in world.timeline().releases] == [f"{attempt.id}-shadow", "mine"]
 
 
