@@ -97,7 +97,7 @@ class Probations:
         self._crash = CrashPoint("judge", os.environ)
         self._base = _base(stream, models)
         self._cards: dict[str, Card] = {}
-        self._due_us: int | None = None  # when it may be looked again
+        self._rests: tuple[int, int] | None = None  # from when to when it is not looked
         self._firing = self._fires()
         self.timeline = Timeline()
         self._log = ReleaseLog.open(stream, kafka, registry.schema)
@@ -111,7 +111,7 @@ class Probations:
     def tend(self) -> None:
         """`look`, whenever it is time; what fails is tried again later. Raises InvariantBroken."""
         now = self._now_us()
-        if self._due_us is not None and now < self._due_us:
+        if self._rests is not None and self._rests[0] <= now < self._rests[1]:
             return
         try:
             wait_s = LOOK_S if self.look() else WAIT_S
@@ -120,7 +120,7 @@ class Probations:
         except (DependencyUnavailable, OperatorNeeded) as why:
             wait_s = AGAIN_S
             _log.warning("the new champion is not judged: %s; again in %.0f s", why, wait_s)
-        self._due_us = now + round(wait_s * 1e6)
+        self._rests = now, now + round(wait_s * 1e6)  # not before, where the clock is put back
 
     def look(self) -> bool:
         """What is to be done now; whether something was. Raises DependencyUnavailable or

@@ -219,6 +219,16 @@ def test_what_fails_is_tried_again_later(world: World, caplog: pytest.LogCapture
     assert world.newest().champion == world.versions[0]
 
 
+def test_a_clock_that_is_put_back_does_not_end_the_looking(world: World) -> None:
+    """It is looked again at once, not when the clock is where it was."""
+    world.on_probation(2, 100)
+    world.probations.tend()
+    world.answered({1: 0.05, 2: 0.4}, 100)
+    world.now_us -= 20 * 1_000_000
+    world.probations.tend()
+    assert world.newest().champion == world.versions[0]
+
+
 def test_switched_off_it_does_nothing(world: World) -> None:
     """[judge] probation = false."""
     text = world.stream.path.read_text().replace("probation_s = 3600", "probation = false")
