@@ -191,14 +191,17 @@ def publish_release(
     publisher = (_Fenced if exactly else AtLeastOnce)(kafka, ScorerSettings(), name, route)
     try:
         publisher.open()
-        timeline = read_timeline(stream, kafka, registry.schema)
-        made = draft(timeline)
-        for known in timeline.releases:
-            if known.id == made.id:
-                return known
-        key, value = made.key.encode(), writer.value(made)
-        publisher.note([Extra(stream.topic("releases"), [made.partition], [key], [value])])
-        return made
+        while True:
+            timeline = read_timeline(stream, kafka, registry.schema)
+            made = draft(timeline)
+            for known in timeline.releases:
+                if known.id == made.id:
+                    return known
+            key, value = made.key.encode(), writer.value(made)
+            publisher.note([Extra(stream.topic("releases"), [made.partition], [key], [value])])
+            # nobody was fenced: who wrote the same number first has it, and ours has the next
+            if exactly or read_timeline(stream, kafka, registry.schema).has(made):
+                return made
     finally:
         publisher.close()
 

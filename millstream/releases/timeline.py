@@ -2,7 +2,8 @@
 
 Of one key the last record counts, as in a compacted topic. Of the switches of a partition that lie
 at or below an offset, the one of the highest number answers it; where there is none, the bundle of
-stream.toml does: release 0.
+stream.toml does: release 0. Of two releases of one number, which only brokers that fence nobody let
+in, the one that was read first is the release; releases are in one partition, so that all agree.
 """
 
 from __future__ import annotations
@@ -44,7 +45,9 @@ class Timeline:
     def add(self, entry: Entry) -> None:
         """One record; a repeat changes nothing."""
         if isinstance(entry, Release):
-            self._releases[entry.number] = entry
+            first = self._releases.get(entry.number)
+            if first is None or first.id == entry.id:
+                self._releases[entry.number] = entry
             return
         self._releases.setdefault(entry.release.number, entry.release)
         if isinstance(entry, Failure):
@@ -86,6 +89,11 @@ class Timeline:
     def release(self, number: int) -> Release | None:
         """The release of that number, if it is known."""
         return self._releases.get(number)
+
+    def has(self, release: Release) -> bool:
+        """Whether its number is its own, not another's that came first."""
+        known = self._releases.get(release.number)
+        return known is not None and known.id == release.id
 
     def last(self, partition: int) -> Switch | None:
         """The switch of the highest number on this partition."""

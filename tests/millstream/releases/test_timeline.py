@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -29,6 +30,15 @@ def test_before_the_first_switch_stream_toml_answers() -> None:
     assert known.at(0, 9) is None and known.at(1, 99) is None
     assert known.at(0, 10) == RELEASES[0]
     assert [(s.first, s.end, s.number) for s in known.spans(0)] == [(0, 10, 0), (10, None, 1)]
+
+
+def test_of_two_releases_of_one_number_the_first_answers() -> None:
+    """A scorer switched to it: the second, which did not know of it, takes nothing back."""
+    second = replace(RELEASES[0], id="too late")
+    known = timeline(RELEASES[0], Switch(RELEASES[0], 0, 10), second)
+    assert known.at(0, 10) == RELEASES[0]
+    assert known.pending(1) == [RELEASES[0]]
+    assert (known.has(RELEASES[0]), known.has(second)) == (True, False)
 
 
 def test_a_release_that_was_overtaken_stays_pending_nowhere() -> None:
