@@ -177,14 +177,16 @@ class Track:
         """
         settings, count = self._settings, self._rows.count
         since = count - (0 if self.cut is None else self._rows.row(self.cut))
-        settling = self.cut is not None and since < 3 * settings.held_rows
+        # a cut that no row lies behind yet says nothing of those that are there
+        behind = self.cut is not None and since > 0
+        settling = behind and since < 3 * settings.held_rows
         said = why or self._why
         self._number += 1
-        grown = int(since * (settings.growth - 1.0)) if self.cut is not None else count
+        grown = int(since * (settings.growth - 1.0)) if behind else count
         self._due = count + max(STEP_MIN, min(settings.every_labels, grown))
         self._why = "since_cut" if settling else "schedule"
         held = min(settings.held_rows, count // 2)
-        if self.cut is not None:
+        if behind:
             held = min(held, max(int(since * settings.held_share), STEP_MIN))
         trials = self._wide(count - held, lag) if self.wide else self._narrow(count - held)
         gain_z = settings.cut_gain_z if settling else settings.often_gain_z

@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from millstream.retraining.challenge import Candidate, Losses
+from millstream.retraining.challenge import Candidate, Decision, Losses
 from millstream.retraining.policy import Policy
 from millstream.retraining.track import PolicySettings
 
@@ -102,6 +102,19 @@ def test_a_monitors_alarm_brings_the_next_challenge_forward() -> None:
     policy.take(np.arange(WARM_UP, 1_100), cut=1_050)
     (decision,) = policy.look(world.losses, 1_100, 0)
     assert (decision.challenge.why, policy.cut) == ("cut", 1_050)
+
+
+def test_a_cut_that_no_row_lies_behind_changes_nothing_yet() -> None:
+    """An alarm that is dated ahead of all labels (a producer's clock, say): challenges stay as far
+    apart, as strict and on as many rows as without it."""
+    world, policy = World([5_000]), started()
+    policy.take([], cut=10**12)
+    decisions: list[Decision] = []
+    for first in range(WARM_UP, 5_000, 10):
+        policy.take(np.arange(first, first + 10))
+        decisions += policy.look(world.losses, first + 10, 0)
+    assert len(decisions) <= 9
+    assert {(one.challenge.rows, one.challenge.gain_z) for one in decisions[1:]} == {(500, 2.0)}
 
 
 @pytest.mark.parametrize("asked", [False, True])
