@@ -27,7 +27,7 @@ from millstream.errors import (
     SettingsInvalid,
 )
 from millstream.retraining.stages import Attempt, Outcome, Stage, Status, Step, Trigger
-from millstream.retraining.triggers import Fired, Opened, Readings, Triggers
+from millstream.retraining.triggers import Counted, Fired, Opened, Readings, Triggers
 
 LOOK_S: Final = 1.0
 """Between two looks for a reason, or at what people ask for."""
@@ -86,7 +86,7 @@ class Steps(Protocol):
         """The same of labels alone: how many there are, and whether the policy hears a change."""
         ...
 
-    def labels(self) -> int:
+    def labels(self) -> Counted:
         """Labelled rows so far."""
         ...
 
@@ -247,7 +247,7 @@ class Retrainer:
             step = self._step(attempt, stage, Status.DONE, attempt.reason, now)
             self._write(step, result.facts)
         else:
-            facts = {**result.facts, "labels": self._steps.labels()}
+            facts = {**result.facts, **self._steps.labels().facts}
             step = self._step(attempt, stage, Status.OVER, result.reason, now, result.outcome)
             ended = self._write(step, facts)
             self._triggers.over(now, int(facts["labels"]), ended.due_in)

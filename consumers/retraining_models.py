@@ -32,6 +32,7 @@ from millstream.retraining.challenge import Candidate, Why
 from millstream.retraining.policy import Policy
 from millstream.retraining.stages import Attempt, Log, Outcome, Stage, Step
 from millstream.retraining.track import PolicySettings
+from millstream.retraining.triggers import Counted
 from millstream.retraining.workshop import Workshop
 from millstream.settings import KafkaSettings
 from millstream.stream import Stream
@@ -80,7 +81,12 @@ class Models:
         return Done(
             {
                 "rows": len(loaded.rows),
-                "labels": count_labels(self._stream, self._parts.warehouse, loaded.bounds),
+                "labels": count_labels(
+                    self._stream,
+                    self._parts.warehouse,
+                    Counted.last(self._parts.log.attempts),
+                    loaded.bounds,
+                ),
                 "query": loaded.query.model_dump(mode="json"),
                 "offsets": [each.model_dump(mode="json") for each in loaded.offsets],
                 "notes": list(loaded.notes),
@@ -262,4 +268,4 @@ def _labels(over: Step) -> int:
 
 
 def _us(time_: datetime) -> int:
-    return int(time_.timestamp() * 1e6)
+    return round(time_.timestamp() * 1e6)

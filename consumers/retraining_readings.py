@@ -5,28 +5,42 @@ from __future__ import annotations
 from decimal import Decimal
 
 from consumers.performance import PLACE, happened_column
-from consumers.training_rows import up_to
+from consumers.training_rows import marks_of, up_to
 from consumers.warehouse import Warehouse
 from millstream.errors import OperatorNeeded
-from millstream.retraining.triggers import Readings
+from millstream.retraining.triggers import Counted, Readings
 from millstream.stream import Stream
 
 
-def count_labels(stream: Stream, warehouse: Warehouse, bounds: dict[int, int] | None = None) -> int:
-    """Labelled rows so far. bounds: partition -> the last offset of NAME.labelled that counts."""
+def count_labels(
+    stream: Stream,
+    warehouse: Warehouse,
+    since: Counted,
+    bounds: dict[int, int] | None = None,
+) -> int:
+    """Labelled rows so far. since: what was counted before, and is not looked at again: ClickHouse
+    may keep it no longer. bounds: partition -> the last offset of NAME.labelled that counts."""
     within = "" if bounds is None else f" AND {up_to(bounds)}"
-    ((count,),) = warehouse.query(f"SELECT count() {_labelled(stream)}{within}")
-    return int(count)
+    ((count,),) = warehouse.query(f"SELECT countIf({_newer(since)}) {_labelled(stream)}{within}")
+    return since.labels + int(count)
 
 
-def take_readings(stream: Stream, warehouse: Warehouse, now_us: int, trained: int) -> Readings:
+def count_so_far(stream: Stream, warehouse: Warehouse, since: Counted) -> Counted:
+    """The same, with the offsets up to which they are."""
+    bounds = marks_of(warehouse, stream, "labelled")
+    return Counted(count_labels(stream, warehouse, since, bounds), {**since.marks, **bounds})
+
+
+def take_readings(
+    stream: Stream, warehouse: Warehouse, now_us: int, trained: int, since: Counted
+) -> Readings:
     """What the triggers of [retrain] judge, one query for each that is asked for.
 
-    trained: labels when the champion was trained. Raises OperatorNeeded where the stream's own
-    query gives no number.
+    trained: labels when the champion was trained. since: as count_labels. Raises OperatorNeeded
+    where the stream's own query gives no number.
     """
     table = stream.retrain
-    labels, first_us = _labels(stream, warehouse)
+    labels, first_us = _labels(stream, warehouse, since)
     accuracy = None
     if table.accuracy_min is not None and labels >= table.accuracy_labels:
         ((accuracy,),) = warehouse.query(
@@ -63,12 +77,17 @@ def answered_behind(stream: Stream, warehouse: Warehouse, labelled_us: int) -> t
     return int(newest), int(lag)
 
 
-def _labels(stream: Stream, warehouse: Warehouse) -> tuple[int, int | None]:
-    """How many, and when the oldest was joined."""
-    ((count, first_us),) = warehouse.query(
-        f"SELECT count(), toUnixTimestamp64Micro(min(kafka_time)) {_labelled(stream)}"
+def _labels(stream: Stream, warehouse: Warehouse, since: Counted) -> tuple[int, int | None]:
+    """How many, and when the oldest that is kept was joined."""
+    ((count, kept, first_us),) = warehouse.query(
+        f"SELECT countIf({_newer(since)}), count(), toUnixTimestamp64Micro(min(kafka_time)) "
+        f"{_labelled(stream)}"
     )
-    return int(count), int(first_us) if count else None
+    return since.labels + int(count), int(first_us) if kept else None
+
+
+def _newer(since: Counted) -> str:
+    return f"NOT {up_to(dict(since.marks))}" if since.marks else "true"
 
 
 def _labelled(stream: Stream) -> str:

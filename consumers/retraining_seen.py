@@ -9,7 +9,7 @@ from consumers.instruments import Instruments
 from consumers.retrainer import Done, Ended, Result, Steps, Waits
 from millstream.errors import DependencyUnavailable, MillstreamError
 from millstream.retraining.stages import Attempt, Outcome, Stage
-from millstream.retraining.triggers import Opened, Readings
+from millstream.retraining.triggers import Counted, Opened, Readings
 
 
 class SeenSteps:
@@ -44,7 +44,7 @@ class SeenSteps:
         """As the steps."""
         return self._steps.end(stage, attempt, how)
 
-    def labels(self) -> int:
+    def labels(self) -> Counted:
         """As the steps."""
         return self._steps.labels()
 

@@ -16,7 +16,12 @@ from consumers.alert_log import Follower, value_of
 from consumers.retrainer import Done, Ended, Result, Waits
 from consumers.retraining_listening import Listener
 from consumers.retraining_models import Models, Parts
-from consumers.retraining_readings import count_answered, count_labels, take_readings
+from consumers.retraining_readings import (
+    count_answered,
+    count_labels,
+    count_so_far,
+    take_readings,
+)
 from consumers.retraining_releases import CANARY, PROMOTE, REJECT, SHADOW, Releases, Step
 from millstream.alerts import wire
 from millstream.drift.verdict import Verdict as Cause
@@ -27,7 +32,7 @@ from millstream.models.bundle import Bundle
 from millstream.models.reference import ModelReference
 from millstream.releases.release import Release
 from millstream.retraining.stages import Attempt, Outcome, Stage
-from millstream.retraining.triggers import Opened, Readings
+from millstream.retraining.triggers import Counted, Opened, Readings
 
 HARMFUL: Final = {Cause.HARMFUL_SHIFT.value, Cause.CONCEPT_CHANGE.value}
 CHAMPION: Final = "champion"
@@ -91,18 +96,21 @@ class StreamSteps:
     def readings(self) -> Readings:
         """From ClickHouse."""
         now_us, trained = self._parts.now_us(), self._trained()
-        found = take_readings(self._stream, self._parts.warehouse, now_us, trained)
+        since = Counted.last(self._parts.log.attempts)
+        found = take_readings(self._stream, self._parts.warehouse, now_us, trained, since)
         return replace(found, change_us=self._listener.listen(found.labels))
 
     def heard(self) -> Readings:
         """From ClickHouse."""
-        labels = self.labels()
+        since = Counted.last(self._parts.log.attempts)
+        labels = count_labels(self._stream, self._parts.warehouse, since)
         change_us = self._listener.listen(labels)
         return Readings(self._parts.now_us(), labels, trained=self._trained(), change_us=change_us)
 
-    def labels(self) -> int:
+    def labels(self) -> Counted:
         """From ClickHouse."""
-        return count_labels(self._stream, self._parts.warehouse)
+        since = Counted.last(self._parts.log.attempts)
+        return count_so_far(self._stream, self._parts.warehouse, since)
 
     def incidents(self) -> list[Opened]:
         """The topic from its beginning: which ones were told is in the log."""

@@ -181,7 +181,7 @@ def _effective(at_time: str | None, at_offsets: str | None, partitions: int) -> 
         raise SettingsInvalid("--at-time and --at-offsets contradict", "Give one of them")
     when = time_of("--at-time", at_time)
     if when is not None:
-        return Effective(time_us=int(when.timestamp() * 1_000_000))
+        return Effective(time_us=round(when.timestamp() * 1_000_000))
     if at_offsets is None:
         return Effective()
     offsets = at_offsets.split(",")

@@ -11,9 +11,9 @@ counts the same. A change that it hears between two attempts brings the next one
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from millstream.retraining.stages import Attempt, Trigger
 from millstream.retraining.table import RetrainTable
@@ -29,6 +29,40 @@ class Opened:
     id: str
     verdict: str
     since_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """Labelled rows so far, those among them that ClickHouse keeps no longer.
+
+    labels: how many. marks: partition of NAME.labelled -> the last offset that was counted.
+
+    >>> Counted.of(Counted(7, {0: 12}).facts)
+    Counted(labels=7, marks={0: 12})
+    """
+
+    labels: int = 0
+    marks: Mapping[int, int] = field(default_factory=dict)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """For an attempt's last record."""
+        marks = {str(partition): offset for partition, offset in self.marks.items()}
+        return {"labels": self.labels, "marks": marks}
+
+    @classmethod
+    def of(cls, facts: Mapping[str, Any]) -> Counted:
+        """Of an attempt's last record; nothing where it has no marks: all is counted anew."""
+        if not facts.get("marks"):
+            return cls()
+        marks = {int(partition): int(offset) for partition, offset in facts["marks"].items()}
+        return cls(int(facts["labels"]), marks)
+
+    @classmethod
+    def last(cls, attempts: Sequence[Attempt]) -> Counted:
+        """At the end of the last attempt that is over."""
+        over = [attempt.over for attempt in attempts if attempt.over is not None]
+        return cls.of(over[-1].facts) if over else cls()
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from consumers.retraining_log import Journal, ask_for
 from millstream.errors import DependencyUnavailable, OperatorNeeded
 from millstream.retraining.stages import Attempt, Outcome, Stage, Trigger
 from millstream.retraining.table import RetrainTable
-from millstream.retraining.triggers import Fired, Opened, Readings, Triggers
+from millstream.retraining.triggers import Counted, Fired, Opened, Readings, Triggers
 from millstream.settings import KafkaSettings, RegistrySettings
 from millstream.stream import Stream
 from ops.kafka.embedded import EmbeddedBroker
@@ -57,9 +57,9 @@ class Told:
         """Nothing has changed."""
         return Readings(0, 5)
 
-    def labels(self) -> int:
+    def labels(self) -> Counted:
         """Five."""
-        return 5
+        return Counted(5, {0: 9})
 
     def incidents(self) -> list[Opened]:
         """Those that are new."""
@@ -163,6 +163,7 @@ def test_what_a_failed_attempt_did_outside_is_taken_back(bed: Bed) -> None:
     (attempt,) = bed.attempts
     assert attempt.over is not None
     assert (attempt.over.outcome, attempt.over.facts["labels"]) == (Outcome.FAILED, 5)
+    assert Counted.last([attempt]) == Counted(5, {0: 9})
     assert "no such table" in attempt.over.reason
 
 

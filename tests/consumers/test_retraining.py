@@ -95,6 +95,24 @@ def test_nothing_better_keeps_the_champion_and_says_so(make: Make) -> None:
     assert world.timeline().releases == ()
 
 
+def test_labels_that_are_kept_no_longer_stay_counted(make: Make) -> None:
+    """Or a stream that keeps its labels for some days would count no new ones some day, and never
+    retrain again."""
+    world = make(ALONE)
+    world.know(1_900)
+    first = ended(retrain(world), Outcome.KEPT)
+    assert first.over is not None and first.over.facts["labels"] == 1_900
+    world.know(2_000)
+    table = f"{world.stream.name}.labelled"
+    world.warehouse.command(
+        f"ALTER TABLE {table} DELETE WHERE kafka_offset < 1500 SETTINGS mutations_sync = 1"
+    )
+    again = retrain(world)
+    assert again is not None and again.over is not None
+    assert again.facts(Stage.COLLECT)["labels"] == again.over.facts["labels"] == 2_000
+    assert again.facts(Stage.COLLECT)["rows"] == 500
+
+
 def test_a_changed_rule_ends_in_a_release_of_a_model_that_knows_it(make: Make) -> None:
     """Fitted behind the change, with a passport, the registry's champion; and the next retraining
     compares with it."""

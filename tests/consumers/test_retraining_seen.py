@@ -11,7 +11,7 @@ from millstream.errors import BundleInvalid, DependencyUnavailable
 from millstream.metrics.health import Health
 from millstream.metrics.store import Store
 from millstream.retraining.stages import Attempt, Outcome, Stage, Trigger
-from millstream.retraining.triggers import Opened, Readings
+from millstream.retraining.triggers import Counted, Opened, Readings
 
 BEGAN = "millstream_retraining_stage_began_timestamp_seconds"
 ATTEMPT = Attempt("a", 1, Trigger.MANUAL, "because", 0)
@@ -49,9 +49,9 @@ class Script:
         """Nothing is taken back."""
         return how
 
-    def labels(self) -> int:
+    def labels(self) -> Counted:
         """None."""
-        return 0
+        return Counted()
 
     def readings(self) -> Readings:
         """None."""
