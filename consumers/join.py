@@ -24,10 +24,10 @@ from typing import Any, Protocol
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
 
-from consumers.instruments import current
 from consumers.kafka import ask, consumer_config
 from consumers.letters import TopicReader
 from consumers.loop import Assignment, Loop
+from consumers.metrics.instruments import current
 from consumers.publishers import SLOW_COMMIT_S, AtLeastOnce, ExactlyOnce, Route, send
 from consumers.registry import Registry, subject_of
 from millstream.contracts import contract

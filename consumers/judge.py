@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from consumers.alert_log import Alarms
+from consumers.alerts.log import Alarms
 from consumers.performance import EVENT, PLACE, field_parts, happened_column, version_answers
 from consumers.registry import Registry, subject_of
 from consumers.warehouse import Warehouse, require_tables

@@ -32,13 +32,13 @@ import pyarrow as pa
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from consumers.answering import open_session
-from consumers.instruments import current
 from consumers.kafka import kafka_error
 from consumers.letters import Filed, Marks, TopicReader, Wanted, filed, read_letters, read_marks
-from consumers.lineups import releasable
+from consumers.metrics.instruments import current
 from consumers.publishers import SLOW_COMMIT_S, ExactlyOnce, Route, send
 from consumers.registry import Registry, subject_of
-from consumers.releases import read_timeline
+from consumers.releases.lineups import releasable
+from consumers.releases.log import read_timeline
 from consumers.topics import kinds_there
 from millstream.columnar import Encoder, arrow_schema, frame
 from millstream.contracts import contract

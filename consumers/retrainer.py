@@ -1,6 +1,6 @@
 """The retrainer: why a stream is retrained, and each stage of it, one at a time.
 
-Two programs of one stream cannot work at once: the later fences the earlier (retraining_log.py). A
+Two programs of one stream cannot work at once: the later fences the earlier (retraining/log.py). A
 stage runs between two records; publishers.py's steps are those of each record:
   started   steps 1 to 4; killed behind it, the stage is run again by whoever comes next
   the stage's own work: it may be done again at any time, and comes to the same
@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
 
-from consumers.retraining_log import Journal
+from consumers.retraining.log import Journal
 from millstream.errors import (
     ClientLost,
     DependencyUnavailable,

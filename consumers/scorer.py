@@ -16,13 +16,13 @@ import numpy as np
 import numpy.typing as npt
 from confluent_kafka import Consumer
 
-from consumers.crew import open_crew
-from consumers.instruments import current
 from consumers.kafka import consumer_config
 from consumers.loop import Assignment, Loop
+from consumers.metrics.instruments import current
 from consumers.publishers import AtLeastOnce, ExactlyOnce, Extra, Letter, Output, Publisher, Route
 from consumers.registry import Registry
-from consumers.rota import Rota, Shift
+from consumers.releases.crew import open_crew
+from consumers.releases.rota import Rota, Shift
 from consumers.topics import kinds_there
 from millstream.breaker import Breaker, Limits
 from millstream.errors import Refusal

@@ -33,9 +33,9 @@ from consumers.inserts import (
     WithinTheLoop,
     beside_the_loop,
 )
-from consumers.instruments import current
 from consumers.kafka import ask, consumer_config
 from consumers.loop import Assignment, Loop
+from consumers.metrics.instruments import current
 from consumers.registry import Registry
 from consumers.topics import kinds_there
 from consumers.warehouse import Tables, Warehouse, broken, require_tables

@@ -21,9 +21,9 @@ from pathlib import Path
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 
-from consumers.instruments import current
 from consumers.kafka import RECORD_BYTES_MAX, ask, consumer_config
 from consumers.loop import Assignment, Loop
+from consumers.metrics.instruments import current
 from consumers.registry import Registry, subject_of
 from consumers.topics import kinds_there
 from consumers.watch_publishers import (

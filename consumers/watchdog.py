@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from consumers.instruments import current
+from consumers.metrics.instruments import current
 
 EXIT_CODE = 70
 

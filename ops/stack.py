@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
-from consumers.alert_channels import channels
+from consumers.alerts.channels import channels
 from consumers.topics import create_topics
 from consumers.warehouse import Warehouse, migrate
 from millstream.contracts import topic_table

@@ -32,10 +32,10 @@ import numpy as np
 from confluent_kafka import Consumer, TopicPartition
 from faust.types import TP
 
-from consumers.instruments import current
 from consumers.join import produce_labelled, produce_state, show
 from consumers.kafka import ask, consumer_config
-from consumers.observed import observed
+from consumers.metrics.instruments import current
+from consumers.metrics.observed import observed
 from consumers.publishers import AtLeastOnce, Route
 from consumers.registry import Registry, subject_of
 from consumers.topics import require_topics

@@ -7,7 +7,7 @@ from typing import Any
 
 from faust.types import TP
 
-from consumers.instruments import kind_of
+from consumers.metrics.instruments import kind_of
 from millstream.metrics.store import Key, Store
 from millstream.offsets import Partition
 

@@ -27,9 +27,9 @@ import numpy as np
 from confluent_kafka import Consumer, TopicPartition
 from faust.types import TP
 
-from consumers.instruments import LOOK_S, current
 from consumers.kafka import ask, consumer_config
-from consumers.observed import observed
+from consumers.metrics.instruments import LOOK_S, current
+from consumers.metrics.observed import observed
 from consumers.registry import Registry, subject_of
 from consumers.topics import kinds_there
 from consumers.watch import Tally, show

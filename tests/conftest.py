@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from consumers.mlflow_registry import MlflowRegistry
+from consumers.models.mlflow_registry import MlflowRegistry
 from consumers.registry import Registry
 from millstream.errors import OperatorNeeded
 from millstream.settings import RegistrySettings

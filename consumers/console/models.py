@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from consumers.console.reach import Reach, trouble_of
-from consumers.model_registry import open_registry
+from consumers.models.registry import open_registry
 from millstream.console import queries
 from millstream.console.plain import plain_object, without_secrets
 from millstream.errors import BundleInvalid, MillstreamError

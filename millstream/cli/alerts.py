@@ -60,8 +60,8 @@ def run(
 
     Example: millstream alerts run examples/loans/stream.toml
     """
-    from consumers.alert import run_alert
-    from consumers.observed import observed
+    from consumers.alerts.alert import run_alert
+    from consumers.metrics.observed import observed
     from millstream.settings import AlertsSettings, from_environment
 
     given = start(path, kafka, registry, ready_file)
@@ -86,8 +86,8 @@ def test(path: StreamPath) -> None:
 
     Example: millstream alerts test examples/loans/stream.toml
     """
-    from consumers.alert_channels import channels
-    from consumers.alert_courier import tell_now
+    from consumers.alerts.channels import channels
+    from consumers.alerts.courier import tell_now
     from millstream.alerts.notify import Notice
     from millstream.settings import AlertsSettings, from_environment
     from millstream.stream import Stream
@@ -129,7 +129,7 @@ def silence(
     """
     from dataclasses import replace
 
-    from consumers.alert_log import Alarms
+    from consumers.alerts.log import Alarms
     from consumers.registry import Registry, subject_of
     from millstream.alerts.silence import Matcher, Silence
     from millstream.alerts.wire import Reader, Writer
@@ -222,7 +222,7 @@ def _trial(stream: str) -> Alarm:
 
 def _alarms(stream: Stream, kafka: KafkaSettings, reader: Reader) -> list[Alarm]:
     """The newest revision of each alarm, the newest alarm first."""
-    from consumers.alert import read_alarms
+    from consumers.alerts.alert import read_alarms
 
     newest: dict[str, Alarm] = {}
     for alarm in read_alarms(kafka, stream, reader):
@@ -232,7 +232,7 @@ def _alarms(stream: Stream, kafka: KafkaSettings, reader: Reader) -> list[Alarm]
 
 
 def _silences(stream: Stream, kafka: KafkaSettings, reader: Reader) -> list[Silence]:
-    from consumers.alert import Silences
+    from consumers.alerts.alert import Silences
 
     found = Silences(kafka, stream, reader)
     try:

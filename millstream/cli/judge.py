@@ -103,7 +103,7 @@ def _watch(
     warehouse: str | None,
     ready_file: Path | None,
 ) -> None:
-    from consumers.probation import run_probations
+    from consumers.releases.probation import run_probations
 
     given = start(path, kafka, registry, ready_file)
     if not given.stream.judge.probation:

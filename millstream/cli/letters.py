@@ -150,7 +150,7 @@ def redrive(  # noqa: PLR0913, PLR0917 - one parameter for each option
 
     Example: millstream letters redrive examples/loans/stream.toml --error nan_feature --dry-run
     """
-    from consumers.observed import observed
+    from consumers.metrics.observed import observed
     from consumers.redrive import run_redrive
     from consumers.topics import require_topics
     from millstream.settings import ScorerSettings, from_environment

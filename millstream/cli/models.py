@@ -166,7 +166,7 @@ def fetch(
 
 @contextmanager
 def _opened(path: Path) -> Iterator[ModelRegistry]:
-    from consumers.model_registry import open_registry
+    from consumers.models.registry import open_registry
     from millstream.stream import Stream
 
     yield open_registry(Stream.load(path))
@@ -192,7 +192,7 @@ def _import(
 ) -> tuple[ModelReference, bool]:
     import tempfile
 
-    from consumers.mlflow_registry import MlflowRegistry
+    from consumers.models.mlflow_registry import MlflowRegistry
 
     with tempfile.TemporaryDirectory(prefix="millstream-") as folder, _bar("fetching") as progress:
         if mlflow is not None:

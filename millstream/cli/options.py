@@ -69,7 +69,7 @@ class Started:
 
 def start(path: Path, kafka: str | None, registry: str | None, ready_file: Path | None) -> Started:
     """Log to standard error, listen for signals, and read the stream and the shared options."""
-    from consumers.instruments import current
+    from consumers.metrics.instruments import current
     from millstream.stream import Stream
     from ops.process import stop_requests, write_ready_file
 

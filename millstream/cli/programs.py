@@ -37,7 +37,7 @@ def score(
 
     Example: millstream score examples/loans/stream.toml --kafka 127.0.0.1:9092
     """
-    from consumers.observed import observed
+    from consumers.metrics.observed import observed
     from consumers.scorer import run_scorer
     from consumers.topics import require_topics
     from millstream.settings import ScorerSettings, from_environment
@@ -68,7 +68,7 @@ def sink(
 
     Example: millstream sink examples/loans/stream.toml --warehouse http://127.0.0.1:8123
     """
-    from consumers.observed import observed
+    from consumers.metrics.observed import observed
     from consumers.sink import run_sink
     from consumers.topics import require_topics
     from millstream.settings import SinkSettings, from_environment
@@ -111,7 +111,7 @@ def join(
     Example: millstream join examples/loans/stream.toml --kafka 127.0.0.1:9092
     """
     from consumers.join import run_join
-    from consumers.observed import observed
+    from consumers.metrics.observed import observed
     from consumers.topics import require_topics
     from millstream.settings import JoinSettings, from_environment
 

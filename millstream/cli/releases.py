@@ -23,7 +23,7 @@ from millstream.errors import SettingsInvalid
 
 if TYPE_CHECKING:
     from consumers.registry import Registry
-    from consumers.releasing import Progress
+    from consumers.releases.releasing import Progress
     from millstream.releases.decide import Wanted
     from millstream.releases.release import Effective, Entry, Release
     from millstream.releases.timeline import Timeline
@@ -74,8 +74,8 @@ def release(  # noqa: PLR0913, PLR0917 - one parameter for each option
 
     Example: millstream release examples/loans/stream.toml loans@2 --canary 0.1 --wait
     """
-    from consumers import releasing
-    from consumers.model_registry import open_registry
+    from consumers.models.registry import open_registry
+    from consumers.releases import releasing
     from millstream.models.registry import resolve
     from millstream.stream import Stream
 
@@ -113,8 +113,8 @@ def rollback(
 
     Example: millstream rollback examples/loans/stream.toml --wait
     """
-    from consumers import releasing
-    from consumers.model_registry import open_registry
+    from consumers.models.registry import open_registry
+    from consumers.releases import releasing
     from millstream.stream import Stream
 
     stream, brokers, client = Stream.load(path), kafka_settings(kafka), _client(registry)
@@ -138,7 +138,7 @@ def releases(
 
     Example: millstream releases examples/loans/stream.toml
     """
-    from consumers.releases import read_timeline
+    from consumers.releases.log import read_timeline
     from millstream.stream import Stream
 
     stream, client = Stream.load(path), _client(registry)
@@ -196,7 +196,7 @@ def _effective(at_time: str | None, at_offsets: str | None, partitions: int) -> 
 def _await(
     stream: Stream, kafka: KafkaSettings, client: Registry, made: Release, wait_s: float
 ) -> None:
-    from consumers.releasing import await_release
+    from consumers.releases.releasing import await_release
 
     def said(progress: Progress) -> None:
         done = len(progress.switched)

@@ -53,11 +53,11 @@ def retrain(  # noqa: PLR0913, PLR0917 - one parameter for each option
 
     Example: millstream retrain examples/loans/stream.toml --once --reason "a new product"
     """
-    from consumers.observed import observed
+    from consumers.metrics.observed import observed
     from consumers.registry import Registry
     from consumers.retrainer import asked_for
-    from consumers.retraining import TOPICS, run_retrainer
-    from consumers.retraining_log import ask_for
+    from consumers.retraining.log import ask_for
+    from consumers.retraining.program import TOPICS, run_retrainer
     from consumers.topics import require_topics
     from millstream.retraining.stages import Outcome
 
@@ -111,7 +111,7 @@ def retrainings(
     Example: millstream retrainings examples/loans/stream.toml
     """
     from consumers.registry import Registry
-    from consumers.retraining_log import read_log
+    from consumers.retraining.log import read_log
     from millstream.stream import Stream
 
     stream = Stream.load(path)

@@ -50,7 +50,7 @@ def sql(  # noqa: PLR0913, PLR0917 - one parameter for each option
 
     Example: millstream sql examples/loans/stream.toml accuracy_by_day since=2026-01-01
     """
-    from consumers.analyst import Analyst
+    from consumers.sql.analyst import Analyst
     from millstream.sql.cookbook import cookbook
     from millstream.stream import Stream
 

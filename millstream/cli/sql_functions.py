@@ -65,8 +65,8 @@ def score_rows(
     from contextlib import ExitStack
     from tempfile import TemporaryDirectory
 
-    from consumers.sql_champion import Champion
-    from consumers.sql_scoring import SqlScoring
+    from consumers.sql.champion import Champion
+    from consumers.sql.scoring import SqlScoring
     from millstream.errors import SettingsInvalid
     from millstream.functions.answers import ENCODERS
     from millstream.settings import (

@@ -21,7 +21,7 @@ from millstream.sql.completion import COMMANDS, FORMATS, Words, completions
 from millstream.sql.cookbook import cookbook
 
 if TYPE_CHECKING:
-    from consumers.analyst import Analyst
+    from consumers.sql.analyst import Analyst
 
 HISTORY = Path("~/.millstream_history")
 

@@ -12,7 +12,7 @@ from millstream.cli.tail import printable
 from millstream.errors import MillstreamError, OperatorNeeded
 
 if TYPE_CHECKING:
-    from consumers.analyst import Analyst, Answer
+    from consumers.sql.analyst import Analyst, Answer
 
 TEXTS = {"csv": "CSVWithNames", "json": "JSONEachRow"}
 """Our name of a format -> ClickHouse's."""
@@ -24,7 +24,7 @@ def run(
     analyst: Analyst, statement: str, parameters: Mapping[str, str], form: str, rows: int
 ) -> None:
     """Run one statement and write its answer to standard output."""
-    from consumers.analyst import has_rows
+    from consumers.sql.analyst import has_rows
 
     if not has_rows(statement):
         analyst.command(statement)

@@ -155,7 +155,7 @@ def _refuse_with_file(since: str | None, until: str | None, immature: bool) -> N
 
 
 def _champion(stream: Stream, asked: str | None) -> Bundle | None:
-    from consumers.model_registry import open_registry
+    from consumers.models.registry import open_registry
     from millstream.models.bundle import Bundle
 
     if asked == NONE:
@@ -173,7 +173,7 @@ def _champion(stream: Stream, asked: str | None) -> Bundle | None:
 
 def bundle_named(stream: Stream, which: str, into: Path) -> Bundle:
     """A folder's bundle, or the registry's; its files lie in `into` as long as that is there."""
-    from consumers.model_registry import open_registry
+    from consumers.models.registry import open_registry
     from millstream.models.bundle import Bundle
     from millstream.models.registry import resolve
 
@@ -239,7 +239,7 @@ def _write(
     out: Path | None,
 ) -> tuple[Bundle, Passport, str]:
     """The bundle in `out`, or registered; and where that is."""
-    from consumers.model_registry import open_registry
+    from consumers.models.registry import open_registry
     from millstream.training.repeat import lineage_of
     from millstream.training.write import Naming, write_trained
 

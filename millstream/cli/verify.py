@@ -25,8 +25,8 @@ from millstream.cli.options import (
 from millstream.errors import DependencyUnavailable, OperatorNeeded
 
 if TYPE_CHECKING:
-    from consumers.verify_audit import Audit
-    from consumers.verify_log import Progress as Told
+    from consumers.verify.audit import Audit
+    from consumers.verify.log import Progress as Told
     from millstream.audit.report import Report
 
 
@@ -68,7 +68,7 @@ def verify(  # noqa: PLR0913, PLR0917 - each is an option
 
     Example: millstream verify examples/loans/stream.toml --json
     """
-    from consumers.verify_about import Options
+    from consumers.verify.about import Options
     from millstream.settings import ScorerSettings, from_environment
     from millstream.stream import Stream
 
@@ -79,15 +79,15 @@ def verify(  # noqa: PLR0913, PLR0917 - each is an option
     parts = (kafka_settings(kafka), registry_settings(registry), warehouse_settings(warehouse))
     try:
         if watch:
-            from consumers.observed import observed
-            from consumers.verify_watch import Watch
+            from consumers.metrics.observed import observed
+            from consumers.verify.watch import Watch
             from ops.process import stop_requests
 
             log_to_stderr()
             with observed("verify", stream, os.environ):
                 report = Watch(stream, *parts, options, metrics_file).run(every, stop_requests())
         else:
-            from consumers.verify import verify as audited
+            from consumers.verify.once import verify as audited
 
             with _bar(shown=not as_json and sys.stderr.isatty()) as bar:
                 report = audited(stream, *parts, options, bar)

@@ -29,7 +29,7 @@ def watch(
 
     Example: millstream watch examples/loans/stream.toml --kafka 127.0.0.1:9092
     """
-    from consumers.observed import observed
+    from consumers.metrics.observed import observed
     from consumers.topics import require_topics
     from consumers.watch import run_watch
     from millstream.settings import WatchSettings, from_environment

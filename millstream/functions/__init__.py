@@ -5,5 +5,5 @@
     features.py   a row's text to columns of the event schema
     answers.py    what was scored, as the bytes of a function's result
 
-consumers/sql_scoring.py puts them together with a model. Pure: files and models are others' work.
+consumers/sql/scoring.py puts them together with a model. Pure: files and models are others' work.
 """

@@ -2,5 +2,5 @@
 (`store.py`), whether a program lives and is ready (`health.py`), and how answers become numbers
 (`answers.py`).
 
-Pure: consumers/metrics_server.py shows them, ops/prometheus/ judges them, ops/grafana/ draws them.
+Pure: consumers/metrics/server.py shows them, ops/prometheus/ judges them, ops/grafana/ draws them.
 """

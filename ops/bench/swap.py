@@ -29,8 +29,8 @@ import numpy.typing as npt
 from rich.console import Console
 
 from consumers.registry import Registry
-from consumers.releases import ReleaseLog
-from consumers.releasing import release
+from consumers.releases.log import ReleaseLog
+from consumers.releases.releasing import release
 from millstream.errors import DependencyUnavailable
 from millstream.models.package import About, make_bundle
 from millstream.models.reference import ModelReference

@@ -21,7 +21,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
-from consumers.instruments import Metered
+from consumers.metrics.instruments import Metered
 from millstream.cli import main
 from millstream.records import Records
 from ops.bench.arena import Arena, Course
@@ -31,20 +31,20 @@ from ops.bench.staged import Clocks
 SCORER: Final = "scorer"
 """What the instruments have around them, and leave out of their own time."""
 LOOP: Final = (
-    ("batches: time, size, records", "consumers.instruments", "Metered.take"),
-    ("gauges: lag, tallies, signs of life", "consumers.instruments", "Metered.idle"),
+    ("batches: time, size, records", "consumers.metrics.instruments", "Metered.take"),
+    ("gauges: lag, tallies, signs of life", "consumers.metrics.instruments", "Metered.idle"),
     (SCORER, "consumers.scorer", "Scorer.take"),
     (SCORER, "consumers.scorer", "Scorer.idle"),
-    ("answers: counts, latency", "consumers.instruments", "Live.answered"),
-    ("transactions: calls", "consumers.instruments", "Live.called"),
-    ("events' own traces", "consumers.instruments", "Live.continued"),
-    ("spans: begin", "consumers.traces", "Exported._begin"),
-    ("spans: end", "consumers.traces", "Exported._end"),
+    ("answers: counts, latency", "consumers.metrics.instruments", "Live.answered"),
+    ("transactions: calls", "consumers.metrics.instruments", "Live.called"),
+    ("events' own traces", "consumers.metrics.instruments", "Live.continued"),
+    ("spans: begin", "consumers.metrics.traces", "Exported._begin"),
+    ("spans: end", "consumers.metrics.traces", "Exported._end"),
 )
 """Of the loop's thread: name, module, function."""
 OTHERS: Final = (
-    ("a reading of /metrics", "consumers.metrics_server", "_Handler._answer"),
-    ("spans: sending", "consumers.span_sender", "SpanSender._send"),
+    ("a reading of /metrics", "consumers.metrics.server", "_Handler._answer"),
+    ("spans: sending", "consumers.metrics.span_sender", "SpanSender._send"),
 )
 """Of threads beside it."""
 SECONDS_MAX: Final = 120.0

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from consumers.releases import RULE as NOT_LOADED
+from consumers.releases.log import RULE as NOT_LOADED
 from millstream.audit.ledger import MEANING, UNCERTAIN, Kind
 from millstream.drift.verdict import Verdict
 from millstream.judging.alarms import RULE as ROLLED_BACK

@@ -17,8 +17,8 @@ from confluent_kafka.admin import AdminClient
 from consumers.kafka import connection, producer_config
 from consumers.registry import Registry
 from consumers.topics import create_topics
-from consumers.verify import verify
-from consumers.verify_about import Options
+from consumers.verify.about import Options
+from consumers.verify.once import verify
 from consumers.warehouse import Warehouse, migrate
 from millstream.audit.report import Report
 from millstream.columnar import Encoder, arrow_schema, frame, make_decoder

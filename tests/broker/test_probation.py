@@ -17,8 +17,8 @@ from confluent_kafka import Producer
 
 from consumers.kafka import producer_config
 from consumers.registry import Registry, subject_of
-from consumers.releases import read_timeline
-from consumers.releasing import ROLLED_BACK, release
+from consumers.releases.log import read_timeline
+from consumers.releases.releasing import ROLLED_BACK, release
 from consumers.warehouse import Warehouse
 from millstream.columnar import Encoder, arrow_schema, frame
 from millstream.contracts import contract

@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from consumers.alert import read_alarms
-from consumers.instruments import Live, installed
+from consumers.alerts.alert import read_alarms
 from consumers.kafka import producer_config
+from consumers.metrics.instruments import Live, installed
 from consumers.registry import Registry
-from consumers.verify_about import Options
-from consumers.verify_watch import Watch
+from consumers.verify.about import Options
+from consumers.verify.watch import Watch
 from consumers.warehouse import Warehouse
 from millstream.alerts.alarm import Alarm
 from millstream.alerts.wire import Reader

@@ -13,9 +13,9 @@ from typing import Any
 from confluent_kafka import Consumer, Producer, TopicPartition
 from pydantic import SecretStr
 
-from consumers.alert import Alert, read_alarms, run_alert
-from consumers.alert_log import Alarms
-from consumers.instruments import Live, installed
+from consumers.alerts.alert import Alert, read_alarms, run_alert
+from consumers.alerts.log import Alarms
+from consumers.metrics.instruments import Live, installed
 from consumers.registry import Registry, subject_of
 from consumers.warehouse import Warehouse, migrate
 from millstream.alerts.alarm import Alarm

@@ -9,15 +9,15 @@ from typing import Any
 
 from confluent_kafka import Producer
 
-from consumers import releasing
-from consumers.alert import read_alarms
-from consumers.alert_log import Follower, value_of
+from consumers.alerts.alert import read_alarms
+from consumers.alerts.log import Follower, value_of
 from consumers.kafka import producer_config
-from consumers.model_registry import open_registry
-from consumers.probation import Probations
+from consumers.models.registry import open_registry
 from consumers.registry import Registry
-from consumers.releases import ReleaseLog
-from consumers.releasing import ROLLED_BACK
+from consumers.releases import releasing
+from consumers.releases.log import ReleaseLog
+from consumers.releases.probation import Probations
+from consumers.releases.releasing import ROLLED_BACK
 from consumers.warehouse import Warehouse, migrate
 from millstream.alerts.alarm import Alarm
 from millstream.alerts.wire import Reader

@@ -15,14 +15,14 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from consumers.model_registry import fetch_model, open_registry
+from consumers.models.registry import fetch_model, open_registry
 from consumers.registry import Registry
-from consumers.releases import read_timeline
-from consumers.releasing import own_reference
+from consumers.releases.log import read_timeline
+from consumers.releases.releasing import own_reference
 from consumers.retrainer import Retrainer
-from consumers.retraining_log import Journal
-from consumers.retraining_models import Parts
-from consumers.retraining_steps import StreamSteps
+from consumers.retraining.log import Journal
+from consumers.retraining.models import Parts
+from consumers.retraining.steps import StreamSteps
 from consumers.warehouse import Warehouse, migrate
 from millstream.contracts import topic_table
 from millstream.models.bundle import Bundle

@@ -10,9 +10,9 @@ import pytest
 from confluent_kafka import Consumer
 
 from consumers.inserts import WithinTheLoop
-from consumers.instruments import Live, installed
 from consumers.kafka import consumer_config
 from consumers.loop import Assignment, Loop
+from consumers.metrics.instruments import Live, installed
 from consumers.sink import Sink
 from consumers.warehouse import Tables
 from millstream.doubles.broker import Kafka

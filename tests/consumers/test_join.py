@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from confluent_kafka import TopicPartition
 
-from consumers.instruments import Live, installed
 from consumers.join import JoinAtLeastOnce, StateReader, Tally, run_join
+from consumers.metrics.instruments import Live, installed
 from millstream.errors import InvariantBroken
 from millstream.matching import Joined
 from millstream.metrics.health import Health

@@ -13,8 +13,8 @@ import pytest
 from confluent_kafka import Producer
 
 import consumers.redrive
-from consumers.instruments import Live, installed
 from consumers.letters import Filed, Marks, Wanted, read_letters, read_marks
+from consumers.metrics.instruments import Live, installed
 from consumers.redrive import Account, Queue, run_redrive
 from consumers.registry import Registry
 from millstream.columnar import Encoder, frame, make_decoder

@@ -11,7 +11,7 @@ import pytest
 
 from consumers.registry import Registry
 from consumers.retrainer import WAIT_S, Done, Ended, Result, Retrainer, Waits, asked_for
-from consumers.retraining_log import Journal, ask_for
+from consumers.retraining.log import Journal, ask_for
 from millstream.errors import DependencyUnavailable, OperatorNeeded
 from millstream.retraining.stages import Attempt, Outcome, Stage, Trigger
 from millstream.retraining.table import RetrainTable

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from consumers.instruments import Live, installed
+from consumers.metrics.instruments import Live, installed
 from consumers.registry import Registry
 from consumers.watch import KEY_FILE, Tally, run_watch
 from consumers.watch_publishers import newest_state

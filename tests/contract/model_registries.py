@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from consumers.mlflow_registry import MlflowRegistry
-from consumers.object_registry import ObjectRegistry
+from consumers.models.mlflow_registry import MlflowRegistry
+from consumers.models.object_registry import ObjectRegistry
 from millstream.models.registry import FolderRegistry, ModelRegistry
 
 KINDS = ["folder", "s3", "mlflow_file", "mlflow_server"]

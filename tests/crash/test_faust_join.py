@@ -14,7 +14,7 @@ from ops.kafka.broker import Broker
 from ops.process import Child
 from ops.registry.process import EmbeddedRegistry
 from streams.changelog import changelog_of, group_of
-from tests.consumers.test_observed import samples, target
+from tests.consumers.metrics.test_observed import samples, target
 from tests.crash.audit import committed
 from tests.crash.joins import JoinBed
 from tests.crash.test_join import wait_until_dead

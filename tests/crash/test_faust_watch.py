@@ -18,7 +18,7 @@ from ops.kafka.broker import Broker
 from ops.process import Child
 from ops.registry.process import EmbeddedRegistry
 from streams.watch import STATE, changelog_of, group_of
-from tests.consumers.test_observed import samples, target
+from tests.consumers.metrics.test_observed import samples, target
 from tests.crash.test_watch import expected, found, more_than, prepared, wait_for_drift
 from tests.millstream.drift.watchlogs import Logs
 

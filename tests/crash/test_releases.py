@@ -17,9 +17,9 @@ from confluent_kafka import Producer
 from consumers.kafka import producer_config
 from consumers.letters import TopicReader
 from consumers.registry import Registry
-from consumers.releases import read_timeline
-from consumers.releasing import await_release, release, roll_back
-from consumers.verify_answers import Predictions
+from consumers.releases.log import read_timeline
+from consumers.releases.releasing import await_release, release, roll_back
+from consumers.verify.answers import Predictions
 from consumers.warehouse import Warehouse
 from millstream.models.registry import FolderRegistry
 from millstream.releases.decide import Wanted

@@ -20,12 +20,12 @@ from pydantic import SecretStr
 
 pytest.importorskip("lightgbm", reason="install the extra train")
 
-from consumers.alert_log import Follower, value_of
-from consumers.model_registry import open_registry
+from consumers.alerts.log import Follower, value_of
+from consumers.models.registry import open_registry
 from consumers.registry import Registry
-from consumers.releases import ReleaseLog
+from consumers.releases.log import ReleaseLog
 from consumers.retrainer import asked_for
-from consumers.retraining_log import Journal, ask_for, read_log
+from consumers.retraining.log import Journal, ask_for, read_log
 from consumers.topics import create_topics
 from millstream.alerts.wire import Reader
 from millstream.crash import VARIABLE

@@ -21,8 +21,8 @@ from confluent_kafka import KafkaException
 from consumers import publishers
 from consumers.loop import Loop
 from consumers.publishers import ExactlyOnce, Output
-from consumers.releases import ReleaseLog
-from consumers.rota import Rota, Shift
+from consumers.releases.log import ReleaseLog
+from consumers.releases.rota import Rota, Shift
 from consumers.scorer import Scorer
 from consumers.sink import Sink
 from millstream.doubles.consumer import MemoryConsumer

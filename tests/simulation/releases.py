@@ -9,9 +9,9 @@ from typing import Any, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from consumers.lineups import Problem
-from consumers.releases import Clerk, ReleaseLog
-from consumers.rota import Rota
+from consumers.releases.lineups import Problem
+from consumers.releases.log import Clerk, ReleaseLog
+from consumers.releases.rota import Rota
 from millstream.contracts import contract
 from millstream.doubles.consumer import MemoryConsumer
 from millstream.errors import DependencyUnavailable

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Final
 
-from consumers.alert_log import Follower, value_of
+from consumers.alerts.log import Follower, value_of
 from consumers.registry import Registry
-from consumers.releases import ReleaseLog
-from consumers.retraining_steps import HARMFUL
+from consumers.releases.log import ReleaseLog
+from consumers.retraining.steps import HARMFUL
 from millstream.alerts import wire
 from millstream.errors import RecordRefused
 from millstream.releases.release import Switch

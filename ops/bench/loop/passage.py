@@ -18,10 +18,10 @@ from itertools import repeat
 from pathlib import Path
 from typing import Any, Final
 
-from consumers import releasing
-from consumers.model_registry import open_registry
+from consumers.models.registry import open_registry
 from consumers.produce import EventProducer
 from consumers.registry import Registry
+from consumers.releases import releasing
 from consumers.warehouse import Warehouse
 from millstream.errors import DependencyUnavailable, InvariantBroken
 from millstream.models.bundle import Bundle

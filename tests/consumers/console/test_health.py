@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from consumers.console.health import Healths
-from consumers.metrics_server import MetricsServer
+from consumers.metrics.server import MetricsServer
 from millstream.metrics.health import Health
 from millstream.metrics.store import Store
 from millstream.settings import MetricsSettings

@@ -14,7 +14,7 @@ import typer
 from pydantic import SecretStr
 from typer.testing import CliRunner, Result
 
-from consumers.alert_log import Follower, value_of
+from consumers.alerts.log import Follower, value_of
 from consumers.registry import Registry
 from consumers.warehouse import Warehouse, migrate
 from millstream.alerts.wire import Reader

@@ -68,7 +68,7 @@ def test_a_model_of_mlflow_is_imported(
     run: Run, stream: Path, tmp_path: Path, mlflow_url: str, mlflow_empty: str, s3_address: str
 ) -> None:
     """From a server into the stream's folder, by its alias."""
-    from consumers.mlflow_registry import MlflowRegistry
+    from consumers.models.mlflow_registry import MlflowRegistry
 
     theirs = MlflowRegistry(mlflow_empty, s3_address)
     bundle = written(tmp_path / "bundle", name="loans", version="7")

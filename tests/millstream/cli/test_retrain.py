@@ -11,7 +11,7 @@ import typer
 from typer.testing import CliRunner
 
 from consumers.registry import Registry
-from consumers.retraining_log import Journal
+from consumers.retraining.log import Journal
 from millstream.cli.retrain import retrain, retrainings
 from millstream.contracts import topic_table
 from millstream.errors import SettingsInvalid

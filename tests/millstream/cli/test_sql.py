@@ -19,7 +19,7 @@ from prompt_toolkit.output import DummyOutput
 from pydantic import SecretStr
 from typer.testing import CliRunner, Result
 
-from consumers.analyst import Analyst
+from consumers.sql.analyst import Analyst
 from consumers.warehouse import Warehouse
 from millstream.cli.sql import sql
 from millstream.cli.sql_prompt import Prompt, SqlCompleter, is_whole, terminal

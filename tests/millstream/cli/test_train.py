@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 
 pytest.importorskip("lightgbm", reason="install the extra train")
 
-from consumers.model_registry import open_registry
+from consumers.models.registry import open_registry
 from consumers.warehouse import Warehouse
 from examples.loans.generate import loans, write
 from millstream.cli.repro import repro

@@ -29,7 +29,7 @@ from tests.streams import LOANS, applications, framed
 FILES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SQL_RUN_ELSEWHERE = ("docs/SQL.md", "docs/SQL_SCORING.md")
 """The cookbook's, with its parameters, and what needs a model: tests/millstream/sql/test_page.py,
-tests/consumers/test_analyst.py, tests/consumers/test_sql_champion.py."""
+tests/consumers/sql/test_analyst.py, tests/consumers/sql/test_champion.py."""
 END_OF_COMMAND = {"|", "||", "&&", ";", ">", ">>", "<", "&"}
 
 

@@ -7,7 +7,7 @@ from typing import get_args
 
 import yaml  # type: ignore[import-untyped]
 
-from consumers.releases import RULE as NOT_LOADED
+from consumers.releases.log import RULE as NOT_LOADED
 from millstream.alerts.rules import (
     BurnRateRule,
     DetectorRule,

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from consumers.metrics_server import MetricsServer
+from consumers.metrics.server import MetricsServer
 from millstream.metrics.health import Health
 from millstream.metrics.store import Store
 from millstream.settings import MetricsSettings

@@ -1,0 +1,1 @@
+"""The alerts' topic, its rules, and the ways out of it."""

@@ -1,0 +1,1 @@
+"""Registries of models: a folder, objects behind a URL, MLflow."""

@@ -1,0 +1,1 @@
+"""Which model answers which record: the log of releases, loading, switching, probation."""

@@ -1,0 +1,1 @@
+"""What analysts ask ClickHouse through."""
