@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import sys
 import time
 from argparse import ArgumentParser, Namespace
@@ -65,6 +66,8 @@ def arguments(argv: list[str]) -> Namespace:
 def main(argv: list[str]) -> int:
     """Fill, ask, write. 2 where the disk has no room; 130 after Ctrl-C, which leaves nothing."""
     given = arguments(argv)
+    # a shell starts what it puts into the background with this signal ignored
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     console = Console(stderr=True)
     given.folder.parent.mkdir(parents=True, exist_ok=True)
     room = shutil.disk_usage(given.folder.parent).free
