@@ -41,7 +41,7 @@ from ops.demo.play import (
 from ops.process import stop_requests
 from ops.stack import Parts, Stack
 
-EVENTS_MAX, CHANGE_AT = 80_000, 8_000
+EVENTS_MAX, CHANGE_AT = 100_000, 8_000
 RATE = 500.0
 AFTERWARDS = 4_000
 """Events labelled under new models before the story ends, at least: the first may have been fitted
