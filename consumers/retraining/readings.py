@@ -21,7 +21,7 @@ def count_labels(
     """Labelled rows so far. since: what was counted before, and is not looked at again: ClickHouse
     may keep it no longer. bounds: partition -> the last offset of NAME.labelled that counts."""
     within = "" if bounds is None else f" AND {up_to(bounds)}"
-    ((count,),) = warehouse.query(f"SELECT countIf({_newer(since)}) {_labelled(stream)}{within}")
+    ((count,),) = warehouse.query(f"SELECT count() {_labelled(stream)} AND {_newer(since)}{within}")
     return since.labels + int(count)
 
 

@@ -96,21 +96,18 @@ class StreamSteps:
     def readings(self) -> Readings:
         """From ClickHouse."""
         now_us, trained = self._parts.now_us(), self._trained()
-        since = Counted.last(self._parts.log.attempts)
-        found = take_readings(self._stream, self._parts.warehouse, now_us, trained, since)
+        found = take_readings(self._stream, self._parts.warehouse, now_us, trained, self._counted())
         return replace(found, change_us=self._listener.listen(found.labels))
 
     def heard(self) -> Readings:
         """From ClickHouse."""
-        since = Counted.last(self._parts.log.attempts)
-        labels = count_labels(self._stream, self._parts.warehouse, since)
+        labels = count_labels(self._stream, self._parts.warehouse, self._counted())
         change_us = self._listener.listen(labels)
         return Readings(self._parts.now_us(), labels, trained=self._trained(), change_us=change_us)
 
     def labels(self) -> Counted:
         """From ClickHouse."""
-        since = Counted.last(self._parts.log.attempts)
-        return count_so_far(self._stream, self._parts.warehouse, since)
+        return count_so_far(self._stream, self._parts.warehouse, self._counted())
 
     def incidents(self) -> list[Opened]:
         """The topic from its beginning: which ones were told is in the log."""
@@ -130,6 +127,9 @@ class StreamSteps:
         self._follower.close()
         self._releases.close()
         self._models.close()
+
+    def _counted(self) -> Counted:
+        return Counted.last(self._parts.log.attempts)
 
     def _trained(self) -> int:
         for attempt in reversed(self._parts.log.attempts):

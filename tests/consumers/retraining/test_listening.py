@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
@@ -14,28 +13,13 @@ from consumers.releases.releasing import release
 from millstream.releases.decide import Wanted
 from millstream.retraining.stages import Attempt, Outcome, Trigger
 from millstream.retraining.triggers import Fired
-from millstream.settings import WarehouseSettings
-from ops.kafka.embedded import EmbeddedBroker
-from ops.registry.process import EmbeddedRegistry
 from tests.consumers.answers import SECOND_US, START_US
-from tests.consumers.retraining_world import ALONE, CHANGE, Clock, Hand, World, worlds
+from tests.consumers.retraining_world import ALONE, CHANGE, Clock, Hand, World
 
 Make = Callable[[str], World]
 MANUAL = Fired(Trigger.MANUAL, "a test")
 QUIETLY = f"{ALONE}incident = false\nschedule_labels = 3_000\n"
 LOOKS = 20
-
-
-@pytest.fixture
-def make(
-    tmp_path: Path,
-    served: WarehouseSettings,
-    embedded: EmbeddedBroker,
-    embedded_registry: EmbeddedRegistry,
-) -> Iterator[Make]:
-    """Worlds whose rule changes at CHANGE, on the embedded broker."""
-    with worlds(tmp_path, served, embedded, embedded_registry) as made:
-        yield made
 
 
 def over(hand: Hand, outcome: Outcome = Outcome.KEPT) -> Attempt:

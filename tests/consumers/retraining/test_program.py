@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
 
 import lightgbm
 import numpy as np
@@ -31,28 +30,13 @@ from millstream.models.reference import ModelReference
 from millstream.releases.decide import Wanted
 from millstream.retraining.stages import Attempt, Outcome, Stage, Trigger
 from millstream.retraining.triggers import Fired
-from millstream.settings import WarehouseSettings
 from millstream.stream import Stream
-from ops.kafka.embedded import EmbeddedBroker
-from ops.registry.process import EmbeddedRegistry
 from tests.consumers.answers import SECOND_US, START_US
-from tests.consumers.retraining_world import ALONE, BESIDE, CHANGE, Clock, Hand, World, worlds
+from tests.consumers.retraining_world import ALONE, BESIDE, CHANGE, Clock, Hand, World
 from tests.consumers.warehouses import PASSWORD
 
 Make = Callable[..., World]
 MANUAL = Fired(Trigger.MANUAL, "a test")
-
-
-@pytest.fixture
-def make(
-    tmp_path: Path,
-    served: WarehouseSettings,
-    embedded: EmbeddedBroker,
-    embedded_registry: EmbeddedRegistry,
-) -> Iterator[Make]:
-    """Worlds whose rule changes at CHANGE, on the embedded broker."""
-    with worlds(tmp_path, served, embedded, embedded_registry) as made:
-        yield made
 
 
 def retrain(
