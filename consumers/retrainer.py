@@ -34,6 +34,8 @@ LOOK_S: Final = 1.0
 WAIT_S: Final = 3.0
 """Between two looks at a stage that waits, or at the readings that are no labels. Too low asks
 ClickHouse for nothing; too high is late."""
+SAY_S: Final = 30.0
+"""Between two lines of the log that say what a stage waits for."""
 BACKOFF_S_MAX: Final = 30.0
 
 _log = logging.getLogger(__name__)
@@ -115,6 +117,7 @@ class Retrainer:
         self._said_by = said_by
         self._mine: tuple[str, Stage] | None = None  # what this process has started
         self._waits_us: int | None = None  # when that, or the readings, came to nothing
+        self._said_us: int | None = None  # when the log was told what the stage waits for
         self._fired: Fired | None = None  # what has no attempt yet
         triggers.recover(journal.log.attempts)
 
@@ -239,6 +242,7 @@ class Retrainer:
             result = Ended(Outcome.FAILED, f"{stage}: {why}")
         if isinstance(result, Waits):
             self._waits_us = self._now_us()
+            self._say(attempt, stage, result, self._waits_us)
             return False
         if isinstance(result, Ended):
             result = self._steps.end(stage, attempt, result)
@@ -255,11 +259,17 @@ class Retrainer:
         self._mine = None
         return True
 
+    def _say(self, attempt: Attempt, stage: Stage, waits: Waits, now_us: int) -> None:
+        """What it waits for, at the first look and then now and then."""
+        if self._said_us is None or not 0 <= now_us - self._said_us < SAY_S * 1e6:
+            self._said_us = now_us
+            _log.info("retraining %d, %s: waits; %s", attempt.number, stage, waits.reason)
+
     def _start(self, attempt: Attempt, stage: Stage, facts: Mapping[str, Any]) -> Attempt:
         tries = attempt.tries + 1 if attempt.running is stage else 1
         step = self._step(attempt, stage, Status.STARTED, attempt.reason, self._now_us(), None)
         made = self._write(step, facts, tries)
-        self._mine = (attempt.id, stage)
+        self._mine, self._said_us = (attempt.id, stage), None
         return made
 
     def _step(

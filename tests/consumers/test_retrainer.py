@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from consumers.registry import Registry
-from consumers.retrainer import WAIT_S, Done, Ended, Result, Retrainer, Waits, asked_for
+from consumers.retrainer import SAY_S, WAIT_S, Done, Ended, Result, Retrainer, Waits, asked_for
 from consumers.retraining.log import Journal, ask_for
 from millstream.errors import DependencyUnavailable, OperatorNeeded
 from millstream.retraining.stages import Attempt, Outcome, Stage, Trigger
@@ -139,6 +140,20 @@ def test_a_stage_that_waits_is_asked_again_in_a_while(bed: Bed) -> None:
     bed.now_us += round(WAIT_S * SECOND_US)
     assert not bed.retrainer.look()
     assert bed.steps.ran == [Stage.COLLECT, Stage.TRAIN, Stage.TRAIN]
+
+
+def test_the_log_says_what_a_stage_waits_for(bed: Bed, caplog: pytest.LogCaptureFixture) -> None:
+    """At the first look, and now and then; not at each."""
+    caplog.set_level(logging.INFO, "consumers.retrainer")
+    bed.steps.says = {Stage.TRAIN: Waits("no label yet")}
+    bed.retrainer.begin(WHY)
+    for _ in range(8):
+        bed.retrainer.look()
+        bed.now_us += round(WAIT_S * SECOND_US)
+    assert caplog.text.count("train: waits; no label yet") == 1
+    bed.now_us += round(SAY_S * SECOND_US)
+    bed.retrainer.look()
+    assert caplog.text.count("train: waits; no label yet") == 2
 
 
 def test_a_clock_that_is_put_back_holds_nothing_up(bed: Bed) -> None:
