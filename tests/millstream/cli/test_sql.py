@@ -6,15 +6,18 @@ import csv
 import io
 import json
 import logging
+import os
 import threading
-from collections.abc import Iterator
+import tty
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import typer
 from prompt_toolkit.document import Document
-from prompt_toolkit.input import create_pipe_input
+from prompt_toolkit.input.vt100 import Vt100Input
 from prompt_toolkit.output import DummyOutput
 from pydantic import SecretStr
 from typer.testing import CliRunner, Result
@@ -30,6 +33,10 @@ from millstream.sql.completion import Words
 from millstream.sql.cookbook import cookbook
 from tests.consumers.analysts import World, fill, stream_called
 from tests.consumers.warehouses import PASSWORD, READY_S_MAX, serve
+
+LOW = os.open(os.devnull, os.O_RDONLY)
+"""Taken when the tests are collected. prompt_toolkit reads by select(), which knows no descriptor
+above 1,023, and would ask for ever; each chDB that was closed keeps threads, and their files."""
 
 app = typer.Typer()
 app.command()(sql)
@@ -176,11 +183,27 @@ def test_a_text_is_cut_into_its_statements(text: str, parts: list[str]) -> None:
     assert statements(text) == parts
 
 
-def typed(analyst: Analyst, keys: str) -> None:
-    """A whole visit at the prompt: these keys, on a terminal that is not there."""
-    with create_pipe_input() as keyboard:
-        keyboard.send_text(keys)
-        session = terminal(analyst.words(), input=keyboard, output=DummyOutput())
+@contextmanager
+def keyboard() -> Iterator[tuple[Vt100Input, Callable[[str], object]]]:
+    """A terminal's input, its descriptor LOW, and what types on it."""
+    ours, theirs = os.openpty()
+    tty.setraw(theirs)
+    nothing = os.dup(LOW)
+    os.dup2(theirs, LOW)
+    try:
+        with open(LOW, closefd=False) as keys:
+            yield Vt100Input(keys), lambda text: os.write(ours, text.encode())
+    finally:
+        os.dup2(nothing, LOW)
+        for each in (nothing, ours, theirs):
+            os.close(each)
+
+
+def typed(analyst: Analyst, text: str) -> None:
+    """A whole visit at the prompt."""
+    with keyboard() as (keys, send):
+        send(text)
+        session = terminal(analyst.words(), input=keys, output=DummyOutput())
         Prompt(analyst, "loans", "csv", 10, session).run()
 
 
@@ -246,16 +269,16 @@ def test_the_prompt_goes_on_where_a_completion_fails(
     log.addHandler(told)
     # DVC, where a test before this one has used it, leaves this logger at CRITICAL.
     caplog.set_level(logging.ERROR, log.name)
-    with create_pipe_input() as keyboard:
+    with keyboard() as (keys, send):
 
         def type_it() -> None:
-            keyboard.send_text("\\d x")
+            send("\\d x")
             told.happened.wait(30)
-            keyboard.send_text("\x15\\q\r")
+            send("\x15\\q\r")
 
         typist = threading.Thread(target=type_it)
         typist.start()
-        session = terminal(Words(about=Failing()), input=keyboard, output=DummyOutput())
+        session = terminal(Words(about=Failing()), input=keys, output=DummyOutput())
         Prompt(analyst, "loans", "csv", 10, session).run()
         typist.join()
     log.removeHandler(told)
