@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from millstream.errors import (
 from millstream.settings import WarehouseSettings
 from millstream.stream import Stream
 from millstream.warehouse.blocks import Block, Look, Source
+from millstream.warehouse.caching import CONDITION_CACHE, LOSES_ROWS
 from millstream.warehouse.ddl import (
     bookkeeping,
     column_changes,
@@ -58,6 +60,8 @@ _ASK_OPERATOR = {
 _PIECE_BYTES = 1 << 18
 T = TypeVar("T")
 
+_log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -69,11 +73,21 @@ class Found:
 
 
 class Warehouse:
-    """A ClickHouse that was reached. Errors are ours; see `translate`."""
+    """A ClickHouse that was reached. Errors are ours; see `translate`.
+
+    others_lose_rows: whether the user's profile has the cache that does (millstream/warehouse/
+    caching.py); what asks here goes without it, unless the profile forbids to say so.
+    """
 
     def __init__(self, client: Client, *, is_embedded: bool = False) -> None:
         self._client = client
         self._is_embedded = is_embedded
+        found = client.server_settings.get(CONDITION_CACHE)
+        self.others_lose_rows = found is not None and found.value != "0" and not is_embedded
+        if found is not None and found.readonly and found.value != "0":
+            _log.warning("%s", LOSES_ROWS)
+        elif found is not None:
+            _ask(lambda: client.set_client_setting(CONDITION_CACHE, "0"))
 
     @classmethod
     def connect(cls, settings: WarehouseSettings) -> Warehouse:

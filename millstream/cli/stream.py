@@ -44,6 +44,7 @@ def migrate(path: StreamPath, warehouse: WarehouseUrl = None) -> None:
     """
     from consumers import warehouse as clickhouse
     from millstream.stream import Stream
+    from millstream.warehouse.caching import LOSES_ROWS
 
     stream = Stream.load(path)
     connected = clickhouse.Warehouse.connect(warehouse_settings(warehouse))
@@ -55,6 +56,8 @@ def migrate(path: StreamPath, warehouse: WarehouseUrl = None) -> None:
         typer.echo(f"applied {name}")
     if not applied:
         typer.echo("every migration is applied")
+    if connected.others_lose_rows:
+        typer.echo(LOSES_ROWS, err=True)
 
 
 def settings() -> None:

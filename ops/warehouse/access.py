@@ -10,6 +10,8 @@ things had to be found by trial:
 * Its database ``default`` is laid over the file system (a quoted path is a table), and without the
   right to read files nothing can be created in it. `plain_default` takes the layer
   away; the tables stay, and a chDB that opens the path later finds them where they were.
+
+Its profile leaves out a cache that loses rows (millstream/warehouse/caching.py).
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from typing import Any, Final
 from xml.sax.saxutils import escape
 
 from millstream.functions.config import CONFIG_FILE, SCRIPTS
+from millstream.warehouse.caching import CONDITION_CACHE
 
 GRANTED: Final = (
     "CHECK, SHOW, SELECT, INSERT, ALTER, CREATE, DROP, UNDROP TABLE, TRUNCATE, OPTIMIZE, "
@@ -30,7 +33,7 @@ GRANTED: Final = (
 
 _USERS = f"""\
 <clickhouse>
-  <profiles><default></default></profiles>
+  <profiles><default><{CONDITION_CACHE}>0</{CONDITION_CACHE}></default></profiles>
   <quotas><default></default></quotas>
   <users><default>
     <password></password><networks><ip>::/0</ip></networks>

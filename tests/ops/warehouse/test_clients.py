@@ -8,12 +8,14 @@ import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import clickhouse_connect
 import pytest
 
 from consumers.warehouse import Warehouse
 from millstream.settings import WarehouseSettings
+from millstream.warehouse.caching import CONDITION_CACHE
 from tests.consumers.analysts import World, fill, stream_called
 from tests.ops.warehouse.conftest import Served
 
@@ -120,3 +122,18 @@ def test_clickhouse_connect_selects(served: Served, world: World) -> None:
             client.command("DROP TABLE labelled")
     finally:
         client.close()
+
+
+def test_who_says_nothing_has_no_cache_that_loses_rows(served: Served) -> None:
+    """Any client's default: the server's own profile."""
+    client = clickhouse_connect.get_client(port=served.port, database="default")
+    try:
+        assert client.server_settings[CONDITION_CACHE].value == "0"
+    finally:
+        client.close()
+
+
+def test_the_profile_for_a_server_says_the_same() -> None:
+    """As ClickHouse's users.d has it."""
+    profile = ElementTree.parse(ROOT / "ops" / "clickhouse" / "profile.xml").getroot()
+    assert profile.findtext(f"profiles/default/{CONDITION_CACHE}") == "0"
