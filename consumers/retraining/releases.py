@@ -28,6 +28,8 @@ SHADOW: Final = "shadow"
 CANARY: Final = "canary"
 PROMOTE: Final = "promote"
 REJECT: Final = "reject"
+RETRAINER: Final = "retrainer"
+"""Who decides its releases."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +102,9 @@ class Releases:
         known = self.made(attempt, step.what)
         if known is not None:
             return known
-        shadows = step.shadows
+        seen, shadows = self._newest(), step.shadows
         if shadows is None:
-            newest = self._newest()
-            shadows = () if newest is None else newest.shadows
+            shadows = () if seen is None else seen.shadows
         wanted = Wanted(
             f"{attempt.id}-{step.what}",
             step.model,
@@ -111,7 +112,7 @@ class Releases:
             shadows,
             reason=step.reason or attempt.reason,
             evidence={"retraining": attempt.id, "number": attempt.number, **(step.evidence or {})},
-            decided_by="retrainer",
+            decided_by=RETRAINER,
             decided_us=self._now_us(),
         )
         beside = self._beside(attempt)
@@ -119,6 +120,8 @@ class Releases:
         def displaced(newest: Release) -> bool:
             if beside is not None:
                 return newest.challenger is None or not newest.challenger.means(beside)
+            if step.what == SHADOW and newest.challenger is not None:
+                return seen is None or newest.number != seen.number  # `rival` has not seen it
             itself = step.model is not None and newest.champion.means(step.model)
             return not itself and step.against not in {None, newest.champion.digest}
 
@@ -129,6 +132,17 @@ class Releases:
             return None
         self._made[step.what] = made
         return made
+
+    def rival(self) -> Release | None:
+        """The release that put a challenger on trial which is there still, unless a retraining
+        did."""
+        put: Release | None = None
+        for one in reversed(self._heard().releases):
+            before = put.challenger if put else one.challenger
+            if before is None or one.challenger is None or not one.challenger.means(before):
+                break
+            put = one
+        return None if put is None or put.decided_by == RETRAINER else put
 
     def overtaken(self, attempt: Attempt) -> Release | None:
         """The newest release, where the attempt's candidate was beside the champion and is not."""
