@@ -1,6 +1,6 @@
 """ClickHouse as the sink sees it: over HTTP and in the process (chDB).
 
-chDB allows one folder in a process: every test of this session that opens it uses this one.
+chDB allows one folder at a time in a process: every test of a file that opens it uses this one.
 """
 
 from __future__ import annotations
@@ -27,10 +27,14 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarehouseSettin
     assert process.wait(READY_S_MAX) == 0
 
 
-@pytest.fixture(scope="session")
-def in_process(tmp_path_factory: pytest.TempPathFactory) -> WarehouseSettings:
-    """How to reach the one in the process."""
-    return WarehouseSettings(url=f"chdb:{tmp_path_factory.mktemp('chdb')}/deep/db")
+@pytest.fixture(scope="module")
+def in_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarehouseSettings]:
+    """How to reach the one in the process. It stays open for a file's tests: whenever the last
+    connection is closed, chDB leaves five threads and their files behind."""
+    made = WarehouseSettings(url=f"chdb:{tmp_path_factory.mktemp('chdb')}/deep/db")
+    kept = Warehouse.connect(made)
+    yield made
+    kept.close()
 
 
 @pytest.fixture(scope="session")
