@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import Annotated
@@ -69,6 +68,7 @@ def judge(  # noqa: PLR0913, PLR0917 - one parameter for each option
     from consumers.judge import contests, decide, publish, require_contest
     from consumers.registry import Registry
     from consumers.warehouse import Warehouse
+    from millstream.alerts.alarm import json_text
     from millstream.judging.evidence import Verdict
     from millstream.judging.records import DecisionRecord
     from millstream.models.bundle import Bundle
@@ -84,7 +84,7 @@ def judge(  # noqa: PLR0913, PLR0917 - one parameter for each option
         connected.close()
     for each in decisions:
         if as_json:
-            typer.echo(json.dumps(each.as_json(), allow_nan=False))
+            typer.echo(json_text(each.as_json()))
         else:
             text = each.markdown() if markdown else each.table()
             typer.echo("\n".join(printable(line) for line in text.splitlines()))

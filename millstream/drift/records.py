@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import pyarrow as pa
 
+from millstream.alerts.alarm import json_text
 from millstream.columnar import arrow_schema
 from millstream.contracts import contract
 from millstream.drift.findings import InputWindow, Position
@@ -90,7 +90,7 @@ def incident_batch(incidents: Sequence[Incident]) -> pa.RecordBatch:
             "first_time": one.first.time_us,
             "updated_at": one.updated_us,
             "revision": one.revision,
-            "evidence": json.dumps(one.evidence, ensure_ascii=False, sort_keys=True),
+            "evidence": json_text(one.evidence),
         }
         for one in incidents
     ]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
 from typing import Any
 
+from millstream.alerts.alarm import json_text
 from millstream.judging.evidence import Decision
 
 
@@ -59,7 +59,7 @@ class DecisionRecord:
             "margin": rule.margin,
             "failed_gates": list(decision.failed),
             "reason": decision.reason,
-            "evidence": json.dumps(decision.as_json(), ensure_ascii=False, sort_keys=True),
+            "evidence": json_text(decision.as_json()),
             "markdown": decision.markdown(),
             "decided_at": self.decided_us,
         }

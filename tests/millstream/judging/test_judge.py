@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +18,7 @@ from millstream.judging.judge import judge, verdict
 from millstream.judging.paired import Rule
 from millstream.judging.pairs import Pairs
 from millstream.judging.records import DecisionRecord
+from millstream.performance.metrics import Measures
 from tests.millstream.judging.answered import pairs, reference
 
 BETTER, WORSE, ALIKE = (0.3, 0.15), (0.15, 0.3), (0.2, 0.2)
@@ -134,3 +136,13 @@ def test_a_decision_is_a_record_of_its_contract() -> None:
     assert json.loads(read["evidence"])["finding"]["rows"] == ROWS
     assert DecisionRecord(_judge(pairs(ROWS, BETTER)), 5).id == record.id
     assert DecisionRecord(_judge(pairs(ROWS, WORSE)), 5).id != record.id
+
+
+def test_what_json_lacks_is_text_in_the_record() -> None:
+    """An error of values near the largest there are is infinite; the record can be read."""
+    found = _judge(pairs(ROWS, BETTER))
+    measures = (Measures(ROWS, rmse=math.inf), Measures(ROWS, rmse=1.0))
+    endless = replace(found, evidence=replace(found.evidence, measures=measures))
+    text = DecisionRecord(endless, 1).fields()["evidence"]
+    read = json.loads(text, parse_constant=pytest.fail)
+    assert read["measures"]["champion"]["rmse"] == "inf"
