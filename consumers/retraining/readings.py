@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from consumers.performance import PLACE, happened_column
-from consumers.training_rows import marks_of, up_to
+from consumers.performance import PLACE
+from consumers.training_rows import happened_by, marks_of, up_to
 from consumers.warehouse import Warehouse
 from millstream.errors import OperatorNeeded
 from millstream.retraining.triggers import Counted, Readings
@@ -69,7 +69,7 @@ def count_answered(stream: Stream, warehouse: Warehouse, release: int) -> int:
 def answered_behind(stream: Stream, warehouse: Warehouse, labelled_us: int) -> tuple[int, int]:
     """Event time of the newest answered event, and how many were answered behind the newest
     labelled one, which happened at `labelled_us`; microseconds since 1970."""
-    time = f"toUnixTimestamp64Micro({happened_column(stream)})"
+    time = f"toUnixTimestamp64Micro({happened_by(stream)})"
     ((newest, lag),) = warehouse.query(
         f"SELECT max({time}), countIf({time} > {int(labelled_us)}) FROM {stream.name}.predictions "
         "WHERE kafka_unreadable = ''"

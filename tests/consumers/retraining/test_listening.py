@@ -73,6 +73,22 @@ def test_a_change_is_heard_as_labels_come_and_cuts_the_next_attempts_rows(make: 
     assert attempt.trained["policy"]["tracks"][0]["cut"] == since_us
 
 
+def test_a_clock_that_is_years_ahead_deafens_nobody(make: Make) -> None:
+    """One of its events is as new as its publication."""
+    world = make(QUIETLY)
+    world.know(CHANGE)
+    for table in ("labelled", "predictions"):
+        world.warehouse.command(
+            f"ALTER TABLE {world.stream.name}.{table} UPDATE event_time = '2099-01-01 00:00:00' "
+            "WHERE source_offset = 1500 SETTINGS mutations_sync = 1"
+        )
+    with world.by_hand() as hand:
+        assert hand.steps.heard().change_us is None
+        world.know(CHANGE + 60)
+        since_us = hand.steps.heard().change_us
+    assert since_us is not None and abs(since_us - START_US - CHANGE * SECOND_US) < 20 * SECOND_US
+
+
 def test_without_a_schedule_of_labels_nothing_is_heard(make: Make) -> None:
     """Then only what [retrain] names asks."""
     world = make(f"{ALONE}schedule_labels = 0\n")
