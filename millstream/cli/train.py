@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from millstream.cli.options import StreamPath, WarehouseUrl, time_of, warehouse_settings
-from millstream.errors import SettingsInvalid
+from millstream.errors import BundleInvalid, SettingsInvalid
 
 if TYPE_CHECKING:
     from millstream.models.bundle import Bundle
@@ -95,7 +95,7 @@ def train(  # noqa: PLR0913, PLR0917 - one parameter for each option
 
     stream = Stream.load(path)
     families = _families(family)
-    _require_names(version, report)
+    _require_names(stream, version, out, report)
     against = _champion(stream, champion)
     card = against.card if against is not None else None
     if from_file is not None:
@@ -134,12 +134,21 @@ def _families(asked: list[str] | None) -> tuple[Family, ...]:
     return tuple(name for name in FAMILIES if not asked or name in asked)
 
 
-def _require_names(version: str | None, report: Path | None) -> None:
+def _require_names(
+    stream: Stream, version: str | None, out: Path | None, report: Path | None
+) -> None:
     """What is only used when all is trained is refused before."""
+    from millstream.models.bundle import Bundle
     from millstream.models.reference import require_word
 
     if version is not None:
         require_word("version", version)
+    if out is not None and out.exists():
+        there = Bundle.load(out)
+        if (there.name, there.version) != (stream.name, version):
+            raise BundleInvalid(
+                f"--out {out} already holds {there.name} {there.version}", "Name another folder"
+            )
     if report is not None and not report.parent.is_dir():
         raise SettingsInvalid(
             f"--report {report}: there is no folder {report.parent}", "Make it, or name another"

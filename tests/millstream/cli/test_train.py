@@ -153,6 +153,21 @@ def test_what_cannot_be_done_is_said(more: tuple[str, ...], problem: str, folder
         trained(folder, *more)
 
 
+def test_a_folder_that_holds_something_else_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before anything is trained; the same version may be written there again."""
+    out = folder / "out"
+    assert trained(folder, "--version", "1", "--out", str(out)).exit_code == 0
+    assert trained(folder, "--version", "1", "--out", str(out)).exit_code == 0
+    monkeypatch.setattr("millstream.training.train.train", pytest.fail)
+    with pytest.raises(BundleInvalid, match="already holds loans 1"):
+        trained(folder, "--version", "2", "--out", str(out))
+    (folder / "empty").mkdir()
+    with pytest.raises(BundleInvalid, match="empty"):
+        trained(folder, "--out", str(folder / "empty"))
+
+
 def test_a_seed_that_no_generator_takes_is_refused(folder: Path) -> None:
     """As a wrong option, before any row is read."""
     result = trained(folder, "--seed", str(2**32))
