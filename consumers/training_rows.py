@@ -216,7 +216,7 @@ def _query(
         f"WITH picked AS (SELECT * FROM (SELECT {PLACE}, kafka_topic, kafka_partition, "
         "kafka_offset, event_id, "
         f"toUnixTimestamp64Micro({time}) AS happened, "
-        f"toUnixTimestamp64Micro(ifNull(known_at, {happened_column(stream)})) AS known, "
+        f"toUnixTimestamp64Micro(ifNull(known_at, {time})) AS known, "
         f"toString(status) AS status, {truth} AS truth FROM {name}.labelled "
         f"WHERE kafka_unreadable = '' AND {up_to(bounds)}{newer} "
         f"ORDER BY {PLACE}, version DESC, kafka_partition, kafka_offset LIMIT 1 BY {PLACE}) "

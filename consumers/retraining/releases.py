@@ -98,11 +98,14 @@ class Releases:
 
     def make(self, attempt: Attempt, step: Step) -> Release | None:
         """Release it; what was released before is returned as it was. None where somebody was
-        quicker, while its models were fetched: see `overtaken`. Raises as releasing.release."""
+        quicker, while its models were fetched: see `overtaken`; or a shadow has a
+        `rival`. Raises as releasing.release."""
         known = self.made(attempt, step.what)
         if known is not None:
             return known
         seen, shadows = self._newest(), step.shadows
+        if step.what == SHADOW and self.rival() is not None:
+            return None
         if shadows is None:
             shadows = () if seen is None else seen.shadows
         wanted = Wanted(
@@ -121,7 +124,7 @@ class Releases:
             if beside is not None:
                 return newest.challenger is None or not newest.challenger.means(beside)
             if step.what == SHADOW and newest.challenger is not None:
-                return seen is None or newest.number != seen.number  # `rival` has not seen it
+                return seen is None or newest.number != seen.number  # no `rival` yet
             itself = step.model is not None and newest.champion.means(step.model)
             return not itself and step.against not in {None, newest.champion.digest}
 
@@ -134,10 +137,10 @@ class Releases:
         return made
 
     def rival(self) -> Release | None:
-        """The release that put a challenger on trial which is there still, unless a retraining
-        did."""
+        """The release, of those heard so far, that put a challenger on trial which is there still,
+        unless a retraining did."""
         put: Release | None = None
-        for one in reversed(self._heard().releases):
+        for one in reversed(self._timeline.releases):
             before = put.challenger if put else one.challenger
             if before is None or one.challenger is None or not one.challenger.means(before):
                 break

@@ -163,16 +163,17 @@ class StreamSteps:
     def _shadow(self, attempt: Attempt) -> Result:
         if not self._stream.retrain.shadow:
             return Done({"skipped": "[retrain] shadow is off"})
-        rival = None if self._releases.made(attempt, SHADOW) else self._releases.rival()
-        if rival is not None and rival.challenger is not None:
-            who = f"by {rival.decided_by or 'nobody named'}"
-            reason = f"release {rival.number} ({who}) has {rival.challenger.label} on trial"
-            waited_us = self._parts.now_us() - attempt.asked_us
-            if waited_us > self._stream.retrain.patience_s * 1e6:
-                return Ended(Outcome.KEPT, f"{reason}, and it was waited for in vain")
-            return Waits(reason)
         release = self._releases.make(attempt, Step(SHADOW, _reference(attempt), 0.0))
-        return self._overtaken() if release is None else Done(_said(release))
+        if release is not None:
+            return Done(_said(release))
+        rival = self._releases.rival()
+        if rival is None or rival.challenger is None:
+            return self._overtaken()
+        who = f"by {rival.decided_by or 'nobody named'}"
+        reason = f"release {rival.number} ({who}) has {rival.challenger.label} on trial"
+        if self._parts.now_us() - attempt.asked_us > self._stream.retrain.patience_s * 1e6:
+            return Ended(Outcome.KEPT, f"{reason}, and it was waited for in vain")
+        return Waits(reason)
 
     def _judge(self, attempt: Attempt) -> Result:
         if not self._stream.retrain.shadow:

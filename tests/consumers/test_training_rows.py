@@ -58,6 +58,15 @@ def store_events(warehouse: Warehouse, stream: Stream, count: int) -> Made:
     return make(count)
 
 
+@pytest.fixture
+def ten(warehouse: Warehouse, tmp_path: Path) -> Stream:
+    """A stream of ten events, each labelled."""
+    stream = stream_of(tmp_path)
+    made = store_events(warehouse, stream, 10)
+    label(warehouse, stream, made, list(range(10)))
+    return stream
+
+
 def test_rows_are_the_newest_labels_with_their_events_features(
     warehouse: Warehouse, tmp_path: Path
 ) -> None:
@@ -223,43 +232,34 @@ def test_without_tables_or_labels_there_is_a_remedy(warehouse: Warehouse, tmp_pa
         read(stream, warehouse, late)
 
 
-def test_no_event_happened_behind_its_publication(warehouse: Warehouse, tmp_path: Path) -> None:
+def test_no_event_happened_behind_its_publication(warehouse: Warehouse, ten: Stream) -> None:
     """One whose clock is years ahead has its place among the others."""
-    stream = stream_of(tmp_path)
-    made = store_events(warehouse, stream, 10)
-    label(warehouse, stream, made, list(range(10)))
-    before = read(stream, warehouse, EVERY).rows
+    before = read(ten, warehouse, EVERY).rows
     warehouse.command(
-        f"ALTER TABLE {stream.name}.labelled UPDATE event_time = '2099-01-01 00:00:00' "
+        f"ALTER TABLE {ten.name}.labelled UPDATE event_time = '2099-01-01 00:00:00' "
         "WHERE source_offset = 4 SETTINGS mutations_sync = 1"
     )
-    after = read(stream, warehouse, EVERY).rows
+    after = read(ten, warehouse, EVERY).rows
     assert list(after.ids) == list(before.ids)
     assert after.times_us.tolist() == before.times_us.tolist()
 
 
 def test_a_query_of_before_clocks_were_kept_out_is_asked_still(
-    warehouse: Warehouse, tmp_path: Path
+    warehouse: Warehouse, ten: Stream
 ) -> None:
     """A passport keeps its text."""
-    stream = stream_of(tmp_path)
-    made = store_events(warehouse, stream, 10)
-    label(warehouse, stream, made, list(range(10)))
-    text = read(stream, warehouse, EVERY).query.text
+    text = read(ten, warehouse, EVERY).query.text
     former = text.replace("least(event_time, published_at)", "event_time")
     assert former != text
-    require_own_query(stream, former)
+    require_own_query(ten, former)
 
 
 @pytest.mark.parametrize("change", ["DROP TABLE x", "; SELECT 1", " LIMIT 1"])
 def test_a_query_that_was_tampered_with_is_not_asked(
-    change: str, warehouse: Warehouse, tmp_path: Path
+    change: str, warehouse: Warehouse, ten: Stream
 ) -> None:
     """A passport may come from anywhere."""
-    stream = stream_of(tmp_path)
-    made = store_events(warehouse, stream, 10)
-    label(warehouse, stream, made, list(range(10)))
-    text = read(stream, warehouse, EVERY).query.text
+    text = read(ten, warehouse, EVERY).query.text
     for other in (change, text + change, text.replace(" LIMIT 1 BY", f"{change} LIMIT 1 BY")):
         with pytest.raises(CannotTrain, match="none that is asked"):
-            require_own_query(stream, other)
+            require_own_query(ten, other)

@@ -12,12 +12,11 @@ from consumers.models.registry import open_registry
 from consumers.releases.releasing import release
 from millstream.releases.decide import Wanted
 from millstream.retraining.stages import Attempt, Outcome, Trigger
-from millstream.retraining.triggers import Fired
 from tests.consumers.answers import SECOND_US, START_US
+from tests.consumers.retraining.attempts import MANUAL
 from tests.consumers.retraining_world import ALONE, CHANGE, Clock, Hand, World
 
 Make = Callable[[str], World]
-MANUAL = Fired(Trigger.MANUAL, "a test")
 QUIETLY = f"{ALONE}incident = false\nschedule_labels = 3_000\n"
 LOOKS = 20
 

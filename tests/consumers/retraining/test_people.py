@@ -23,7 +23,7 @@ from millstream.retraining.stages import Outcome, Stage
 from millstream.stream import Stream
 from tests.consumers.answers import SECOND_US
 from tests.consumers.retraining.attempts import MANUAL, ended, through_shadow
-from tests.consumers.retraining_world import ALONE, BESIDE, CHANGE, Clock, World
+from tests.consumers.retraining_world import ALONE, BESIDE, CHANGE, Clock, Hand, World
 
 Make = Callable[..., World]
 
@@ -46,6 +46,12 @@ def mine(world: World, model: ModelReference, share: float | None = None) -> Non
     release(world.stream, world.kafka, world.client, models, wanted)
 
 
+def through(stage: Stage, hand: Hand) -> None:
+    """Look until the stage is done."""
+    while stage not in hand.attempt.done:
+        assert hand.retrainer.look()
+
+
 @pytest.mark.parametrize("promotes", [False, True])
 def test_who_releases_meanwhile_has_the_last_word(make: Make, promotes: bool) -> None:
     """The attempt ends, and the release that took its place stays as it is."""
@@ -54,16 +60,14 @@ def test_who_releases_meanwhile_has_the_last_word(make: Make, promotes: bool) ->
         through_shadow(world, hand)
         assert world.release is not None and world.release.challenger is not None
         chosen = world.release.challenger if promotes else world.champion
-        wanted = Wanted("mine", chosen, reason="by hand", decided_by="me")
-        models = open_registry(world.stream)
-        release(world.stream, world.kafka, world.client, models, wanted)
+        mine(world, chosen)
         world.switched()
         world.know(CHANGE + 950)
         attempt = ended(hand.look(), Outcome.PROMOTED if promotes else Outcome.KEPT)
         assert attempt.over is not None
         said = "promote, by me) made it" if promotes else "release, by me) took its place"
         assert f"release 2 ({said}" in attempt.over.reason
-    assert [one.id for one in world.timeline().releases] == [f"{attempt.id}-shadow", "mine"]
+    assert [one.id for one in world.timeline().releases] == [f"{attempt.id}-shadow", "mine-None"]
 
 
 def test_who_releases_while_a_promotion_is_prepared_has_the_last_word(
@@ -75,21 +79,18 @@ def test_who_releases_while_a_promotion_is_prepared_has_the_last_word(
     with world.by_hand() as hand:
         through_shadow(world, hand)
         world.know(CHANGE + 950)
-        while Stage.CANARY not in hand.attempt.done:
-            assert hand.retrainer.look()
-        models = open_registry(world.stream)
+        through(Stage.CANARY, hand)
 
         def slow(stream: Stream, model: ModelReference) -> Bundle:
             monkeypatch.setattr("consumers.releases.releasing.releasable", releasable)
-            wanted = Wanted("mine", world.champion, reason="by hand", decided_by="me")
-            release(world.stream, world.kafka, world.client, models, wanted)
+            mine(world, world.champion)
             return releasable(stream, model)
 
         monkeypatch.setattr("consumers.releases.releasing.releasable", slow)
         attempt = ended(hand.look(8), Outcome.KEPT)
     assert attempt.over is not None
     assert "release 2 (release, by me) took its place" in attempt.over.reason
-    assert [one.id for one in world.timeline().releases] == [f"{attempt.id}-shadow", "mine"]
+    assert [one.id for one in world.timeline().releases] == [f"{attempt.id}-shadow", "mine-None"]
 
 
 def test_without_a_shadow_too_who_releases_meanwhile_has_the_last_word(make: Make) -> None:
@@ -99,8 +100,7 @@ def test_without_a_shadow_too_who_releases_meanwhile_has_the_last_word(make: Mak
     chosen = by_hand_model(world)
     with world.by_hand() as hand:
         hand.retrainer.begin(MANUAL)
-        while Stage.REGISTER not in hand.attempt.done:
-            assert hand.retrainer.look()
+        through(Stage.REGISTER, hand)
         mine(world, chosen)
         attempt = ended(hand.look(8), Outcome.KEPT)
     assert attempt.over is not None
@@ -151,8 +151,7 @@ def test_who_releases_a_challenger_just_before_the_candidate_is_waited_for(
     chosen = by_hand_model(world)
     with world.by_hand() as hand:
         hand.retrainer.begin(MANUAL)
-        while Stage.REGISTER not in hand.attempt.done:
-            assert hand.retrainer.look()
+        through(Stage.REGISTER, hand)
 
         def slow(stream: Stream, model: ModelReference) -> Bundle:
             monkeypatch.setattr("consumers.releases.releasing.releasable", releasable)
